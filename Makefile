@@ -1,0 +1,36 @@
+# Each target makes its own environment first, so each works as the first command in a fresh clone.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help repro test test-slow check recipes bench
+
+help:            ## list the targets
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ..." >&2; exit 2; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
+
+repro: $(READY)  ## run the pipeline and print what it reached
+	@PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
+	@$(BIN)/python -m stages.summary
+
+test: $(READY)   ## run the tests (under five minutes)
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2
+
+test-slow: $(READY)  ## run the slow proofs as well (under thirty minutes)
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 -m slow
+
+check: $(READY)  ## validate the pipeline: code dependencies, parameters, lock, reproduction
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m checks all
+
+recipes: $(READY)  ## rerun the published experiments
+	@PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro recipes/dvc.yaml
+
+bench: $(READY)  ## time training against PyTorch, scikit-learn, JAX and bare matrix products
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m benchmarks
