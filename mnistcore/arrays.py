@@ -1,0 +1,145 @@
+"""Reading .npy and .npz files with every claim of their headers checked, and writing .npy in chunks.
+
+NumPy's own loader trusts the header: it allocates what the header asks for, and
+takes whatever dtype and order it names. Here an array is C-ordered, of the dtype
+and shape the caller expects, exactly as long as its file, and never a pickle.
+"""
+
+import math
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from mnistcore.errors import InputError
+from mnistcore.files import replacing
+
+Shape = tuple[int | None, ...]  # None: any length
+
+
+class ArrayError(InputError):
+    """A file does not hold the array it should."""
+
+
+def open_array(path: str | os.PathLike[str], dtype: str | tuple[str, ...], shape: Shape) -> np.ndarray:
+    """Map a .npy file into memory, read-only, after checking it.
+
+    Parameters
+    ----------
+    dtype : the name of the dtype it must have, or of several
+    shape : the shape it must have; None where any length will do
+
+    Raises
+    ------
+    ArrayError : missing, truncated, too long, not .npy, a pickle, Fortran-ordered, another dtype or shape
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ArrayError(f"{path}: {'not a file' if path.exists() else 'not found'}; run the stage that makes it")
+    with open(path, "rb") as file:
+        found, actual, offset = _header(file, os.fstat(file.fileno()).st_size, str(path))
+        _expect(str(path), found, actual, dtype, shape)
+        if math.prod(actual) == 0:  # an empty file part cannot be mapped
+            return np.empty(actual, found)
+        return np.memmap(file, found, "r", offset, actual)
+
+
+def load_arrays(path: str | os.PathLike[str], expected: dict[str, tuple[str | tuple[str, ...], Shape]]) -> dict[str, np.ndarray]:
+    """Load a .npz file, as `numpy.savez` writes it, that holds exactly the arrays `expected`.
+
+    Parameters
+    ----------
+    expected : name → (dtype or dtypes, shape), as for `open_array`; "str" stands for text of any length
+
+    Raises
+    ------
+    ArrayError : missing, damaged, compressed, or other arrays than expected
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ArrayError(f"{path}: {'not a file' if path.exists() else 'not found'}; run the stage that makes it")
+    arrays = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            if set(members) != set(expected) or len(members) != len(archive.infolist()):
+                have, want = ", ".join(sorted(members)), ", ".join(sorted(expected))
+                raise ArrayError(f"{path}: holds {have or 'nothing'} where {want} should be")
+            for name, (dtype, shape) in expected.items():
+                info = members[name]
+                # Stored as they are, arrays cannot be larger than the file; compressed, they could be.
+                if info.compress_type != zipfile.ZIP_STORED or info.file_size > path.stat().st_size:
+                    raise ArrayError(f"{path}: {name} is not stored as numpy.savez stores it")
+                with archive.open(info) as file:
+                    where = f"{path}: {name}"
+                    found, actual, offset = _header(file, info.file_size, where)
+                    _expect(where, found, actual, dtype, shape)
+                    arrays[name] = np.frombuffer(file.read(), found).reshape(actual)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise ArrayError(f"{path}: not a whole .npz file ({' '.join(str(error).split())})") from None
+    return arrays
+
+
+@contextmanager
+def writing_array(path: str | os.PathLike[str], dtype: np.typing.DTypeLike, shape: tuple[int, ...]) -> Iterator["Writer"]:
+    """Write a .npy file chunk by chunk, atomically: `with writing_array(…) as out: out.append(chunk)`."""
+    with replacing(path) as file:
+        writer = Writer(file, np.dtype(dtype), shape)
+        yield writer
+        if writer.rows != shape[0]:
+            raise ValueError(f"{path}: {writer.rows} rows written of {shape[0]}")
+
+
+class Writer:
+    """Appends rows to a .npy file of known dtype and shape (see `writing_array`)."""
+
+    def __init__(self, file: IO[bytes], dtype: np.dtype, shape: tuple[int, ...]) -> None:
+        self.file, self.dtype, self.shape, self.rows = file, dtype, shape, 0
+        description = np.lib.format.dtype_to_descr(dtype)
+        np.lib.format.write_array_header_1_0(file, {"descr": description, "fortran_order": False, "shape": shape})
+
+    def append(self, chunk: np.ndarray) -> None:
+        """Append `chunk`, (rows, *shape[1:]) of the writer's dtype."""
+        if chunk.dtype != self.dtype or chunk.shape[1:] != self.shape[1:]:
+            raise ValueError(f"a chunk {chunk.shape} {chunk.dtype} for an array {self.shape} {self.dtype}")
+        self.file.write(np.ascontiguousarray(chunk).data)
+        self.rows += len(chunk)
+
+
+def _header(file: IO[bytes], size: int, name: str) -> tuple[np.dtype, tuple[int, ...], int]:
+    """The dtype, shape and data offset of the .npy data of `size` bytes at the start of `file`, checked."""
+    try:
+        version = np.lib.format.read_magic(file)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, fortran_order, dtype = read(file)
+    except OSError:
+        raise
+    except Exception:  # the header is a literal in Python's syntax; damaged, it can fail in any way
+        raise ArrayError(f"{name}: not a .npy array, or a damaged one") from None
+    if dtype.hasobject:
+        raise ArrayError(f"{name}: holds pickled objects, which are never loaded")
+    if fortran_order and len(shape) > 1:
+        raise ArrayError(f"{name}: is in Fortran order, and should be in C order")
+    if any(isinstance(length, bool) or length < 0 for length in shape):
+        raise ArrayError(f"{name}: impossible shape {shape}")
+    offset = file.tell()
+    expected = offset + math.prod(shape) * dtype.itemsize
+    if size != expected:
+        what = "truncated" if size < expected else "has bytes left over"
+        raise ArrayError(f"{name}: {what}: {shape} of {dtype} makes {expected:,} bytes, it has {size:,}")
+    return dtype, shape, offset
+
+
+def _expect(name: str, dtype: np.dtype, shape: tuple[int, ...], wanted: str | tuple[str, ...], like: Shape) -> None:
+    names = (wanted,) if isinstance(wanted, str) else wanted
+    fits = dtype.name in names and dtype.isnative or dtype.kind == "U" and "str" in names
+    if not fits:
+        raise ArrayError(f"{name}: is {dtype}, and should be {' or '.join(names)}")
+    if len(shape) != len(like) or any(want not in (None, have) for have, want in zip(shape, like, strict=True)):
+        want = ", ".join("any" if length is None else str(length) for length in like)
+        raise ArrayError(f"{name}: has shape {shape}, and should have ({want})")

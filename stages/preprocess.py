@@ -1,0 +1,115 @@
+"""Stage 2 of the pipeline: normalised images, one-hot targets, and the fitted normaliser."""
+
+import mnistcore.reproducible  # noqa: F401  (before NumPy)
+
+import time
+from pathlib import Path
+from typing import Annotated, Literal
+
+import click
+from pydantic import Field
+
+from mnistcore import idx
+from mnistcore.arrays import writing_array
+from mnistcore.classes import check_labels, one_hot, read_description, write_description
+from mnistcore.errors import InputError
+from mnistcore.normalize import METHODS, divide, fit
+from stages.stage import Progress, Section, Stage, read_section, summarize
+
+PROCESSED = Path("data/processed")
+PARTS = {"train": "train", "test": "t10k"}  # our name → the published one
+ROWS = 2048  # images held at a time
+
+
+class Preprocess(Section):
+    """Section `preprocess`."""
+
+    normalization: Literal[METHODS]
+    divisor: Annotated[float, Field(gt=0)]
+    examples: Annotated[int, Field(gt=0)] | None
+    dtype: Literal["float32", "float64"]
+
+
+@click.command(cls=Stage)
+@click.option(
+    "--raw",
+    type=click.Path(path_type=Path),
+    default="data/raw",
+    show_default=True,
+    help="The folder with the IDX files and dataset.json, as the fetch stage writes it.",
+)
+def main(raw: Path) -> None:
+    """Turn raw images into what a network reads, in data/processed.
+
+    For training and test images each: images.npy, one row per image, normalised;
+    labels.npy; targets.npy, one-hot. The normalisation is fitted on the training
+    images alone and stored in normalizer.npz, so that the test images and a
+    drawing of your own meet the same one.
+
+    \b
+    preprocess.normalization in params.yaml is one of
+      divide        by preprocess.divisor
+      min-max       each pixel to 0 … 1
+      standardize   each pixel to mean 0, standard deviation 1
+    """
+    started = time.monotonic()
+    section = read_section("preprocess", Preprocess)
+    description = read_description(raw / "dataset.json")
+    shapes = {part: _check(raw, part, len(description.classes)) for part in PARTS}
+    if shapes["train"][1:] != shapes["test"][1:]:
+        raise InputError(f"{raw}: training images are {shapes['train'][1:]}, test images {shapes['test'][1:]}")
+    if section.examples is not None and section.examples > shapes["train"][0]:
+        raise InputError(
+            f"params.yaml: preprocess.examples: {section.examples:,} wanted, {shapes['train'][0]:,} training images"
+            f" in {raw}"
+        )
+    counts = {"train": section.examples or shapes["train"][0], "test": shapes["test"][0]}
+    image_shape = shapes["train"][1:]
+
+    (PROCESSED / "dataset.json").unlink(missing_ok=True)  # written last: its presence says the rest is complete
+    with Progress("preprocess", sum(counts.values()), "images") as progress:
+        if section.normalization == "divide":
+            normalizer = divide(section.divisor, image_shape, section.dtype)
+        else:
+            training = idx.chunks(raw / "train-images-idx3-ubyte", ROWS, counts["train"])
+            normalizer = fit(section.normalization, training, image_shape, section.dtype)
+        normalizer.save(PROCESSED / "normalizer.npz")
+        for part, published in PARTS.items():
+            folder, count = PROCESSED / part, counts[part]
+            shape = (count, image_shape[0] * image_shape[1])
+            with writing_array(folder / "images.npy", section.dtype, shape) as images:
+                for chunk in idx.chunks(raw / f"{published}-images-idx3-ubyte", ROWS, count):
+                    images.append(normalizer.transform(chunk))
+                    progress.update(len(chunk))
+            with (
+                writing_array(folder / "labels.npy", "uint8", (count,)) as labels,
+                writing_array(folder / "targets.npy", section.dtype, (count, len(description.classes))) as targets,
+            ):
+                for chunk in idx.chunks(raw / f"{published}-labels-idx1-ubyte", ROWS, count):
+                    labels.append(chunk)
+                    targets.append(one_hot(chunk, len(description.classes), section.dtype))
+    write_description(PROCESSED / "dataset.json", description)
+    what = f"{counts['train']:,} training and {counts['test']:,} test images, {section.normalization}, {section.dtype},"
+    summarize("preprocess", f"{PROCESSED}: {what}", started)
+
+
+def _check(raw: Path, part: str, classes: int) -> tuple[int, int, int]:
+    """The shape of the images of one part, once they and their labels are found to be what they should."""
+    images_path = raw / f"{PARTS[part]}-images-idx3-ubyte"
+    labels_path = raw / f"{PARTS[part]}-labels-idx1-ubyte"
+    images, labels = idx.header_of(images_path), idx.header_of(labels_path)
+    if images.dtype != "uint8" or len(images.shape) != 3:
+        raise InputError(f"{images_path}: {len(images.shape)} dimensions of {images.dtype}, not images of bytes")
+    if labels.dtype != "uint8" or len(labels.shape) != 1:
+        raise InputError(f"{labels_path}: {len(labels.shape)} dimensions of {labels.dtype}, not labels of bytes")
+    if images.shape[0] != labels.shape[0]:
+        raise InputError(f"{raw}: {images.shape[0]:,} {part} images but {labels.shape[0]:,} labels; fetch them again")
+    if 0 in images.shape:
+        raise InputError(f"{images_path}: no images")
+    for number, chunk in enumerate(idx.chunks(labels_path, ROWS)):
+        check_labels(chunk, classes, f"{labels_path}, from example {number * ROWS}")
+    return images.shape
+
+
+if __name__ == "__main__":
+    main(prog_name="preprocess")
