@@ -1,0 +1,104 @@
+"""Stage 5 of the pipeline: metrics with their uncertainty, and every prediction."""
+
+import mnistcore.reproducible  # noqa: F401  (before NumPy)
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from pydantic import Field
+
+from mnistcore import metrics, model
+from mnistcore.classes import read_description
+from mnistcore.errors import InputError
+from mnistcore.examples import Examples, open_examples
+from mnistcore.files import replacing
+from mnistcore.network import Network
+from mnistcore.predictions import Predictions, write_predictions
+from stages.stage import Progress, Section, Stage, read_section, summarize
+
+MODEL, DESCRIPTION = Path("models/model.npz"), Path("data/processed/dataset.json")
+SETS = {
+    "train": Path("data/batches/train"),
+    "validation": Path("data/batches/validation"),
+    "test": Path("data/processed/test"),
+}
+METRICS, PREDICTIONS = Path("reports/metrics.json"), Path("reports/predictions.csv")
+AT_A_TIME = 5000  # images: what a layer computes for them at once is what takes the memory
+
+
+class Evaluate(Section):
+    """Section `evaluate`."""
+
+    calibration_bins: int = Field(ge=1, le=1000)
+
+
+@click.command(cls=Stage)
+def main() -> None:
+    """Judge the trained network on its training, validation and test images.
+
+    \b
+    Writes reports/metrics.json      every metric with its uncertainty
+           reports/predictions.csv   actual class, predicted class and
+                                     confidence of every test image
+
+    With several seeds, the predictions and metrics are of the first, and the
+    mean, the standard deviation and each value over all of them stand under
+    "seeds".
+    """
+    started = time.monotonic()
+    section = read_section("evaluate", Evaluate)
+    names = read_description(DESCRIPTION).classes
+    seeds, networks = model.load(MODEL)
+    fan_in, units = networks[0].layers[0].weights.shape[0], networks[0].layers[-1].weights.shape[1]
+    if units != len(names):
+        raise InputError(f"{MODEL}: tells {units} classes apart, {DESCRIPTION} names {len(names)}; run train again")
+    sets = {name: open_examples(folder, fan_in, units) for name, folder in SETS.items()}
+    for name in ("train", "test"):
+        if not len(sets[name].labels):
+            raise InputError(f"{SETS[name]}: has no images; run the stage that makes it")
+    if not len(sets["validation"].labels):
+        del sets["validation"]
+
+    results: dict[str, list[dict[str, Any]]] = {name: [] for name in sets}
+    total = len(networks) * sum(len(examples.labels) for examples in sets.values())
+    with Progress("evaluate", total, "images") as progress:
+        for network in networks:
+            for name, examples in sets.items():
+                found, loss = _predict(network, examples, progress)
+                if name == "test" and network is networks[0]:
+                    predictions = found
+                results[name].append(metrics.summary(*found, loss, units, section.calibration_bins))
+
+    report: dict[str, Any] = {name: result[0] for name, result in results.items()}
+    report["test"] |= {"per_class": metrics.per_class(predictions.actual, predictions.predicted, names)}
+    if len(networks) > 1:
+        spread = {name: metrics.over_seeds(result) for name, result in results.items()}
+        report["seeds"] = {"list": [int(seed) for seed in seeds]} | spread
+    write_predictions(PREDICTIONS, predictions)
+    with replacing(METRICS, "w") as file:
+        json.dump(metrics.rounded(report), file, ensure_ascii=False, indent=2)
+        file.write("\n")
+    errors, examples = report["test"]["errors"], report["test"]["examples"]
+    summarize("evaluate", f"{METRICS} and {PREDICTIONS}: {errors:,} errors in {examples:,} test images", started)
+
+
+def _predict(network: Network, examples: Examples, progress: Progress) -> tuple[Predictions, float]:
+    """Predict every example, a chunk at a time; and the mean of the network's own loss over all."""
+    predicted, confidence, loss = [], [], 0.0
+    for start in range(0, len(examples.labels), AT_A_TIME):
+        chunk = slice(start, start + AT_A_TIME)
+        outputs, chunk_loss = network.judge(examples.images[chunk], examples.targets[chunk])
+        loss += chunk_loss * len(outputs)
+        for column, part in zip((predicted, confidence), metrics.predict(outputs), strict=True):
+            column.append(part)
+        progress.update(len(outputs))
+    actual = examples.labels.astype(np.int64)
+    return Predictions(actual, np.concatenate(predicted), np.concatenate(confidence)), loss / len(actual)
+
+
+if __name__ == "__main__":
+    main(prog_name="evaluate")

@@ -1,0 +1,124 @@
+"""Stage 6 of the pipeline: the figures and the report."""
+
+import mnistcore.reproducible  # noqa: F401  (before NumPy)
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+from pydantic import Field
+
+from mnistcore import figures, metrics, model
+from mnistcore.classes import read_description
+from mnistcore.curves import read_curves
+from mnistcore.errors import InputError
+from mnistcore.examples import open_examples
+from mnistcore.normalize import Normalizer
+from mnistcore.predictions import Predictions, read_predictions
+from stages.stage import Section, Stage, read_section, summarize
+
+PROCESSED, MODEL, CURVES = Path("data/processed"), Path("models/model.npz"), Path("reports/curves")
+METRICS, PREDICTIONS = Path("reports/metrics.json"), Path("reports/predictions.csv")
+FIGURES, REPORT = Path("reports/figures"), Path("reports/index.html")
+
+
+class Plot(Section):
+    """Section `plot`."""
+
+    mistakes: int = Field(ge=1, le=200)
+    calibration_bins: int = Field(ge=1, le=100)
+    dpi: int = Field(ge=50, le=400)
+
+
+@click.command(cls=Stage)
+def main() -> None:
+    """Draw the figures into reports/figures and write the report, reports/index.html.
+
+    Reads the learning curves, the metrics and predictions of evaluate, the
+    model, and the test images. The same inputs give the same bytes.
+    """
+    started = time.monotonic()
+    section = read_section("plot", Plot)
+    description = read_description(PROCESSED / "dataset.json")
+    names = description.classes
+    normalizer = Normalizer.load(PROCESSED / "normalizer.npz")
+    rows, columns = normalizer.image_shape
+    test = open_examples(PROCESSED / "test", rows * columns, len(names))
+    predictions = read_predictions(PREDICTIONS, test.labels, len(names))
+    judged = _read_metrics(predictions)
+    curves = read_curves(CURVES)
+    network = model.load(MODEL)[1][0]
+    weights = network.layers[0].weights
+    if weights.shape[0] != rows * columns:
+        raise InputError(f"{MODEL}: reads {weights.shape[0]} pixels, the images have {rows * columns}; run train again")
+
+    counts = metrics.confusion_matrix(predictions.actual, predictions.predicted, len(names))
+    wrong = predictions.predicted != predictions.actual
+    worst = _worst(predictions, section.mistakes)
+    drawn = {
+        "learning-curves": figures.learning_curves(curves),
+        "confusion-matrix": figures.confusion(counts, names),
+        "worst-mistakes": figures.mistakes(
+            normalizer.restore(test.images[worst]).reshape(-1, rows, columns),
+            [names[label] for label in predictions.actual[worst]],
+            [names[label] for label in predictions.predicted[worst]],
+            predictions.confidence[worst],
+            int(wrong.sum()),
+        ),
+        "first-layer": figures.first_layer(
+            weights, normalizer.image_shape, names if len(network.layers) == 1 else None
+        ),
+        "reliability": figures.reliability_diagram(
+            metrics.reliability(predictions.confidence, ~wrong, section.calibration_bins)
+        ),
+        "precision-and-recall": figures.per_class(counts, names),
+    }
+    FIGURES.mkdir(parents=True, exist_ok=True)
+    for old in FIGURES.iterdir():  # by hand, outside DVC, figures of an earlier version may be left
+        if old.stem not in drawn:
+            old.unlink()
+    for name, figure in drawn.items():
+        figures.save(figure, FIGURES / f"{name}.png", section.dpi)
+    write_report(
+        REPORT,
+        description=description,
+        normalizer=normalizer,
+        test=test,
+        predictions=predictions,
+        metrics=judged,
+        curves=curves,
+        network=network,
+        worst=worst,
+    )
+    summarize("plot", f"{REPORT} and {len(drawn)} figures in {FIGURES}", started)
+
+
+def _worst(predictions: Predictions, most: int) -> np.ndarray:
+    """The rows of the mistakes made with the most confidence, first in the file first among equals."""
+    wrong = np.flatnonzero(predictions.predicted != predictions.actual)
+    return wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][:most]
+
+
+def _read_metrics(predictions: Predictions) -> dict[str, Any]:
+    """metrics.json, checked to be of the same run as the predictions."""
+    try:
+        judged = json.loads(METRICS.read_text(encoding="utf-8"))
+        errors, examples = judged["test"]["errors"], judged["test"]["examples"]
+    except FileNotFoundError:
+        raise InputError(f"{METRICS}: not found; run evaluate first") from None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise InputError(f"{METRICS}: not what evaluate writes; run it again") from None
+    found = int((predictions.predicted != predictions.actual).sum())
+    if (errors, examples) != (found, len(predictions.actual)):
+        raise InputError(
+            f"{METRICS}: tells of {errors} errors in {examples}, {PREDICTIONS} of {found} in "
+            f"{len(predictions.actual)}; they are of different runs, run evaluate again"
+        )
+    return judged
+
+
+if __name__ == "__main__":
+    main(prog_name="plot")

@@ -1,0 +1,32 @@
+"""What `make repro` says at the end: how good the model is, how sure that is, and where to look."""
+
+import json
+import sys
+from pathlib import Path
+
+METRICS, REPORT = Path("reports/metrics.json"), Path("reports/index.html")
+
+
+def summary(metrics: dict) -> str:
+    """Three lines about the test metrics, as evaluate wrote them."""
+    test = metrics["test"]
+    low, high = test["accuracy_ci95"]
+    return (
+        f"test accuracy  {100 * test['accuracy']:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f} %)\n"
+        f"errors         {test['errors']:,} of {test['examples']:,}\n"
+        f"report         {REPORT}"
+    )
+
+
+def main() -> None:
+    """Print the summary, or one line and exit status 2 where there is none to print."""
+    try:
+        lines = summary(json.loads(METRICS.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError):
+        print(f"summary: {METRICS}: missing, or not what evaluate writes; run dvc repro", file=sys.stderr)
+        sys.exit(2)
+    print(lines)
+
+
+if __name__ == "__main__":
+    main()
