@@ -251,7 +251,7 @@ def mistakes(
     across = cell + (0.45 if wordy else 0.2)
     down = cell + caption + (0.2 if wordy else 0.0)
     size = (2 * MARGIN + columns * across - (across - cell), HEADER + rows * down + 0.1)
-    told = f"the {shown:,} most confident of {errors:,} errors" if shown < errors else f"all {errors:,} errors"
+    told = f"the {shown:,} most confident of {errors:,} errors" if shown < errors else f"all errors: {errors:,}"
     figure = _page(size, "Worst mistakes", f"actual → predicted, and the network's confidence; {told}")
     axes = _axes(figure, (0, 0, *size), xlim=(0, size[0]), ylim=(0, size[1]))
     axes.axis("off")
@@ -273,6 +273,8 @@ def mistakes(
         axes.text(middle, top - cell - 0.06, words, size=9 if wordy else 11, weight="bold", ha="center", va="top")
         below = top - cell - (0.4 if wordy else 0.27)
         axes.text(middle, below, _percent(confidence[place], 1), size=9, color=FAINT, ha="center", va="top")
+    if not shown:
+        axes.text(MARGIN, size[1] / 2 - MARGIN, "None: every test image is classified correctly.", va="center")
     axes.set(xlim=(0, size[0]), ylim=(0, size[1]))
     return figure
 

@@ -12,9 +12,9 @@ import numpy as np
 from pydantic import Field
 
 from mnistcore import metrics, model
+from mnistcore.batches import Part, open_part
 from mnistcore.classes import read_description
 from mnistcore.errors import InputError
-from mnistcore.examples import Examples, open_examples
 from mnistcore.files import replacing
 from mnistcore.network import Network
 from mnistcore.predictions import Predictions, write_predictions
@@ -53,10 +53,9 @@ def main() -> None:
     section = read_section("evaluate", Evaluate)
     names = read_description(DESCRIPTION).classes
     seeds, networks = model.load(MODEL)
-    fan_in, units = networks[0].layers[0].weights.shape[0], networks[0].layers[-1].weights.shape[1]
-    if units != len(names):
-        raise InputError(f"{MODEL}: tells {units} classes apart, {DESCRIPTION} names {len(names)}; run train again")
-    sets = {name: open_examples(folder, fan_in, units) for name, folder in SETS.items()}
+    sets = {name: open_part(folder) for name, folder in SETS.items()}
+    for name, examples in sets.items():
+        _check_fit(SETS[name], examples, networks[0], len(names))
     for name in ("train", "test"):
         if not len(sets[name].labels):
             raise InputError(f"{SETS[name]}: has no images; run the stage that makes it")
@@ -71,7 +70,7 @@ def main() -> None:
                 found, loss = _predict(network, examples, progress)
                 if name == "test" and network is networks[0]:
                     predictions = found
-                results[name].append(metrics.summary(*found, loss, units, section.calibration_bins))
+                results[name].append(metrics.summary(*found, loss, len(names), section.calibration_bins))
 
     report: dict[str, Any] = {name: result[0] for name, result in results.items()}
     report["test"] |= {"per_class": metrics.per_class(predictions.actual, predictions.predicted, names)}
@@ -86,7 +85,21 @@ def main() -> None:
     summarize("evaluate", f"{METRICS} and {PREDICTIONS}: {errors:,} errors in {examples:,} test images", started)
 
 
-def _predict(network: Network, examples: Examples, progress: Progress) -> tuple[Predictions, float]:
+def _check_fit(folder: Path, examples: Part, network: Network, classes: int) -> None:
+    features, units = network.layers[0].weights.shape[0], network.layers[-1].weights.shape[1]
+    if examples.images.shape[1] != features:
+        raise InputError(
+            f"{MODEL}: takes images of {features} pixels, those in {folder} have {examples.images.shape[1]}; "
+            "run train again"
+        )
+    if not classes == units == examples.targets.shape[1]:
+        raise InputError(
+            f"{MODEL}: tells {units} classes apart, {DESCRIPTION} names {classes}, {folder} has "
+            f"{examples.targets.shape[1]}; run the stages before again"
+        )
+
+
+def _predict(network: Network, examples: Part, progress: Progress) -> tuple[Predictions, float]:
     """Predict every example, a chunk at a time; and the mean of the network's own loss over all."""
     predicted, confidence, loss = [], [], 0.0
     for start in range(0, len(examples.labels), AT_A_TIME):

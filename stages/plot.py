@@ -12,10 +12,10 @@ import numpy as np
 from pydantic import Field
 
 from mnistcore import figures, metrics, model
+from mnistcore.batches import open_part
 from mnistcore.classes import read_description
 from mnistcore.curves import read_curves
 from mnistcore.errors import InputError
-from mnistcore.examples import open_examples
 from mnistcore.normalize import Normalizer
 from mnistcore.predictions import Predictions, read_predictions
 from stages.stage import Section, Stage, read_section, summarize
@@ -46,14 +46,17 @@ def main() -> None:
     names = description.classes
     normalizer = Normalizer.load(PROCESSED / "normalizer.npz")
     rows, columns = normalizer.image_shape
-    test = open_examples(PROCESSED / "test", rows * columns, len(names))
+    test = open_part(PROCESSED / "test")
     predictions = read_predictions(PREDICTIONS, test.labels, len(names))
     judged = _read_metrics(predictions)
     curves = read_curves(CURVES)
     network = model.load(MODEL)[1][0]
     weights = network.layers[0].weights
-    if weights.shape[0] != rows * columns:
-        raise InputError(f"{MODEL}: reads {weights.shape[0]} pixels, the images have {rows * columns}; run train again")
+    if not len(weights) == rows * columns == test.images.shape[1]:
+        raise InputError(
+            f"{MODEL}: takes images of {len(weights)} pixels, {PROCESSED} has {rows} × {columns} in normalizer.npz "
+            f"and {test.images.shape[1]} in test; run the stages before again"
+        )
 
     counts = metrics.confusion_matrix(predictions.actual, predictions.predicted, len(names))
     wrong = predictions.predicted != predictions.actual
@@ -62,7 +65,7 @@ def main() -> None:
         "learning-curves": figures.learning_curves(curves),
         "confusion-matrix": figures.confusion(counts, names),
         "worst-mistakes": figures.mistakes(
-            normalizer.restore(test.images[worst]).reshape(-1, rows, columns),
+            (test.images[worst] * normalizer.scale + normalizer.offset).reshape(-1, rows, columns),
             [names[label] for label in predictions.actual[worst]],
             [names[label] for label in predictions.predicted[worst]],
             predictions.confidence[worst],
