@@ -1,0 +1,108 @@
+"""The command line: `python -m checks deps | effects | lock | reproduce | compare | all`."""
+
+import sys
+
+import click
+
+from checks import output
+from checks.output import count, say
+
+STATUS = """
+\b
+Exit status: 0 all is well, 1 something was found, 2 bad input or usage.
+"""
+
+
+@click.group(epilog="Run `python -m checks COMMAND --help` for what a command checks and how it ends.")
+@click.option(
+    "--directory", "-C", default=".", type=click.Path(exists=True, file_okay=False), help="The project."
+)
+@click.pass_context
+def main(context: click.Context, directory: str) -> None:
+    """Is this DVC pipeline valid, and did it get better?
+
+    For any DVC project whose stages run Python scripts. Every command says in
+    its first line what it found, and ends with 0 when all is well, 1 when
+    something was found, 2 when the input could not be judged.
+    """
+    context.obj = directory
+
+
+@main.command(epilog=STATUS)
+@click.option("--stage", "stages", multiple=True, help="Only this stage; may be repeated.")
+@click.option(
+    "--fix", is_flag=True, help="Rewrite the code dependencies in dvc.yaml; comments and order stay."
+)
+@click.pass_obj
+def deps(directory: str, stages: tuple[str, ...], fix: bool) -> None:
+    """Does every stage list exactly the project files that its script imports?
+
+    Follows the imports from the scripts named in `cmd`, without running them,
+    and compares with `deps`. A folder in `deps` covers the files in it. Data
+    dependencies are left alone. What only a run can tell (an import by a
+    computed name, a shell script) is named and not guessed.
+
+    Missing and needless files are findings; with --fix, only those that could
+    not be written into dvc.yaml.
+    """
+    sys.exit(_deps(directory, stages, fix))
+
+
+def _deps(directory: str, names: tuple[str, ...], fix: bool = False) -> int:
+    from checks import deps, pipeline
+
+    project = pipeline.load(directory)
+    stages = project.select(names)
+    verdicts = deps.judge(project, stages)
+    wrong = [verdict for verdict in verdicts if not verdict.right]
+    if fix and wrong:
+        return _fix(directory, names, project, verdicts)
+    notes = sum(len(verdict.notes) for verdict in verdicts)
+    tail = f"; {count(notes, 'thing')} only a run can tell" if notes else ""
+    if wrong:
+        missing = sum(len(verdict.missing) for verdict in wrong)
+        needless = sum(len(verdict.needless) for verdict in wrong)
+        say(
+            f"deps: {len(wrong)} of {count(len(stages), 'stage')} list the wrong code: "
+            f"{missing} missing, {needless} needless (--fix rewrites them){tail}"
+        )
+    else:
+        say(
+            f"deps: {count(len(stages), 'stage lists', 'stages list')} exactly the project files they import{tail}"
+        )
+    for verdict in verdicts:
+        for line in deps.shown(verdict):
+            say(line)
+    return 1 if wrong else 0
+
+
+def _fix(directory: str, names: tuple[str, ...], project: "object", verdicts: "list") -> int:
+    from checks import deps, edit, pipeline
+
+    added = removed = 0
+    by_hand: list[str] = []
+    files = dict.fromkeys(verdict.stage.file for verdict in verdicts)
+    for file in files:
+        edited = edit.fix(project.root / file, [v for v in verdicts if v.stage.file == file])
+        added, removed = added + edited.added, removed + edited.removed
+        by_hand += [f"{file}: {line}" for line in edited.by_hand]
+    again = pipeline.load(directory)
+    left = [verdict for verdict in deps.judge(again, again.select(names)) if not verdict.right]
+    say(
+        f"deps: {added} added, {removed} removed in {' '.join(files)}"
+        + (f"; {len(left)} left" if left else "")
+    )
+    for line in by_hand:
+        say(f"  by hand   {line}")
+    for verdict in left:
+        for line in deps.shown(verdict):
+            say(line)
+    if added or removed:
+        say(
+            "dvc.lock does not know of this yet: run `dvc repro`, or `dvc commit` if the outputs are still right"
+        )
+    return 1 if left else 0
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m checks")

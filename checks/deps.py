@@ -1,0 +1,102 @@
+"""`checks deps`: does every stage list exactly the project files that its programs import?"""
+
+from dataclasses import dataclass, field
+
+from checks import commands, imports
+from checks.imports import Place
+from checks.pipeline import Pipeline, Stage, within
+
+
+@dataclass
+class Verdict:
+    """What `deps` says of one stage."""
+
+    stage: Stage
+    needed: dict[str, Place | None] = field(default_factory=dict)  # file: where it is imported
+    missing: list[str] = field(default_factory=list)
+    needless: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)  # scripts that cmd names and nobody wrote
+    notes: list[str] = field(default_factory=list)  # what the walk cannot tell
+    packages: set[str] = field(default_factory=set)
+
+    @property
+    def right(self) -> bool:
+        return not self.missing and not self.needless and not self.absent
+
+
+def judge(pipeline: Pipeline, stages: list[Stage]) -> list[Verdict]:
+    """Compare the imports of every stage with its `deps`."""
+    roots = imports.import_roots(pipeline.root)
+    return [_judge(pipeline, stage, roots) for stage in stages]
+
+
+def _judge(pipeline: Pipeline, stage: Stage, roots: list[str]) -> Verdict:
+    verdict = Verdict(stage)
+    started = commands.read(stage.commands, stage.wdir, pipeline.root)
+    unseen = list(started.unseen)
+    dynamic: dict[Place, str] = {}
+    for program in started.programs:
+        walked = imports.walk(program, pipeline.root, roots)
+        if not walked.found:
+            unseen.append(f"python -m {program.target}")
+        for file, why in walked.files.items():
+            verdict.needed.setdefault(file, why)
+        dynamic |= walked.dynamic
+        verdict.packages |= walked.packages
+        verdict.notes += [
+            f"{place}: {what}; its imports are not known" for place, what in walked.broken.items()
+        ]
+    verdict.notes += [f"{place}: {what}; what it imports is not judged" for place, what in dynamic.items()]
+    verdict.notes += [f"`{text}`: which project files this runs is not judged" for text in unseen]
+
+    declared = [dep.path for dep in stage.deps if dep.inside]
+    declared += stage.params  # a params.py is a parameter file, imported or not
+    own = [out.path for out in stage.outs]
+    for file in verdict.needed:
+        if not any(within(file, path) for path in (*declared, *own)):
+            verdict.missing.append(file)
+    verdict.missing.sort()
+    verdict.absent = [script for script in started.absent if not pipeline.producer(script)]
+
+    certain = not dynamic and not unseen and not started.absent and started.programs
+    for dep in stage.deps:
+        if not dep.inside or dep.path in started.named or pipeline.producer(dep.path):
+            continue
+        if (
+            dep.path.endswith(".py")
+            and dep.path not in verdict.needed
+            and (pipeline.root / dep.path).is_file()
+        ):
+            if certain:
+                verdict.needless.append(dep.path)
+            else:
+                verdict.notes.append(
+                    f"{dep.path}: no import of it is seen, but what is not judged may need it"
+                )
+        elif (pipeline.root / dep.path).is_dir():
+            _judge_folder(pipeline, dep.path, verdict)
+    return verdict
+
+
+def _judge_folder(pipeline: Pipeline, folder: str, verdict: Verdict) -> None:
+    """A folder of code covers what it holds; that it may rerun the stage for nothing is said, not punished."""
+    files = [path for path in pipeline.tracked or () if within(path, folder) and path.endswith(".py")]
+    idle = [path for path in files if path not in verdict.needed]
+    if files and idle:
+        share = "none" if len(idle) == len(files) else f"{len(files) - len(idle)}"
+        verdict.notes.append(
+            f"{folder}/ is listed as a whole: {share} of its {len(files)} Python files are imported, "
+            "a change to any other reruns the stage for nothing"
+        )
+
+
+def shown(verdict: Verdict) -> list[str]:
+    """The findings of one stage, as lines for a terminal."""
+    lines = []
+    for file in verdict.missing:
+        why = verdict.needed[file]
+        lines.append(f"  missing   {file}   " + (f"imported at {why}" if why else "the program of cmd"))
+    lines += [f"  absent    {file}   cmd runs it, and there is no such file" for file in verdict.absent]
+    lines += [f"  needless  {file}   nothing the stage runs imports it" for file in verdict.needless]
+    lines += [f"  note      {note}" for note in verdict.notes]
+    return [f"{verdict.stage.name} ({verdict.stage.file})", *lines] if lines else []

@@ -1,0 +1,44 @@
+"""How the checks speak: a first line that says what was found, then tables, as text, Markdown or JSON."""
+
+import json
+from typing import Any
+
+import click
+
+
+def say(line: str = "") -> None:
+    """Print one line of the result."""
+    click.echo(line)
+
+
+def count(number: int, what: str, plural: str | None = None) -> str:
+    """`1 stage`, `2 stages`."""
+    return f"{number:,} {what if number == 1 else plural or what + 's'}"
+
+
+def as_json(value: Any) -> str:
+    """JSON for machines: keys in the order given, no NaN."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+
+
+def table(header: list[str], rows: list[list[str]], right: tuple[int, ...] = ()) -> list[str]:
+    """Align columns for a terminal; `right` names the columns of figures."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    lines = []
+    for row in [header, *rows]:
+        cells = [
+            cell.rjust(width) if column in right else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def markdown_table(header: list[str], rows: list[list[str]], right: tuple[int, ...] = ()) -> list[str]:
+    """The same table for GitHub."""
+    lines = ["| " + " | ".join(header) + " |"]
+    lines.append("|" + "|".join("---:" if column in right else "---" for column in range(len(header))) + "|")
+    lines += [
+        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |" for row in rows
+    ]
+    return lines
