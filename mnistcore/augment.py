@@ -64,11 +64,11 @@ class Augmentation:
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if not (math.isfinite(value) and value >= 0):
-                raise InputError(f"augmentation: {name} should be a finite number, zero or more, is {value!r}")
+                raise InputError(f"augmentation: {name} should be a finite number, 0 or more, is {value!r}")
         if self.scale >= 1:
             raise InputError(f"augmentation: scale should be below 1, is {self.scale!r}")
         if self.elastic_smoothness == 0:
-            raise InputError("augmentation: elastic_smoothness should be above 0; to have none: elastic_pixels: 0")
+            raise InputError("augmentation: elastic_smoothness should be above 0 (0 elastic_pixels: none)")
 
 
 class Augmenter:
@@ -85,7 +85,9 @@ class Augmenter:
     InputError : for images of fewer than two rows or columns
     """
 
-    def __init__(self, settings: Augmentation, image_shape: tuple[int, int], dtype: np.typing.DTypeLike) -> None:
+    def __init__(
+        self, settings: Augmentation, image_shape: tuple[int, int], dtype: np.typing.DTypeLike
+    ) -> None:
         if min(image_shape) < 2:
             shape = " x ".join(map(str, image_shape))
             raise InputError(f"augmentation: needs images of at least 2 x 2 pixels, not of {shape}")
@@ -110,7 +112,7 @@ class Augmenter:
         self._indices = np.empty(pixels, np.intp)
         self._neighbours = np.empty(4 * pixels, dtype)
         self._values = np.empty(4 * pixels, dtype)
-        # The flat index of each image's first pixel, in the order (row, image, column) of all arrays of a chunk.
+        # The flat index of each image's first pixel, in the order of all arrays of a chunk: row, image, column.
         starts = np.arange(chunk, dtype=dtype)[:, None] * (rows * columns)
         self._starts = np.ascontiguousarray(np.broadcast_to(starts, (rows, chunk, columns)))
         # The last place keeps just below the edge, so that its lower and right neighbours exist.
@@ -146,12 +148,13 @@ class Augmenter:
         self._draw(coefficients, generator)
         half = _first(self._half, row_blur + 2, 2, count, self.columns)
         places = _first(self._places, self.rows, 2, count, self.columns)
-        np.dot(coefficients.reshape(-1, column_blur + 2), self._column_basis, out=half.reshape(-1, self.columns))
+        lines = coefficients.reshape(-1, column_blur + 2)
+        np.dot(lines, self._column_basis, out=half.reshape(-1, self.columns))
         np.dot(self._row_basis, half.reshape(row_blur + 2, -1), out=places.reshape(self.rows, -1))
         return places
 
     def _draw(self, coefficients: np.ndarray, generator: np.random.Generator) -> None:
-        """Fill C of the module's formula, (lattice rows + 2, 2, images, lattice columns + 2), for each image."""
+        """Fill C of the module's formula for each image, (lattice rows + 2, 2, images, lattice columns + 2)."""
         row_blur, _, count, column_blur = coefficients.shape
         row_blur, column_blur = row_blur - 2, column_blur - 2
         settings = self.settings
@@ -164,7 +167,7 @@ class Augmenter:
         cosine, sine = np.cos(angle), np.sin(angle)
         taller += 1
         wider += 1
-        # A maps x to the right and y down; its inverse undoes the rotation, the shear and the scaling in turn.
+        # A maps x to the right and y down; its inverse undoes rotation, shear and scaling in turn.
         x_by_x, x_by_y = (cosine + shear * sine) / wider, (sine - shear * cosine) / wider
         y_by_x, y_by_y = -sine / taller, cosine / taller
 

@@ -189,7 +189,7 @@ def test_images_are_left_alone_and_may_be_read_only():
     ("settings", "message"),
     [
         ({"scale": 1.0}, "scale should be below 1"),
-        ({"shear": -0.1}, "shear should be a finite number, zero or more"),
+        ({"shear": -0.1}, "shear should be a finite number, 0 or more"),
         ({"rotation_degrees": float("nan")}, "rotation_degrees should be a finite number"),
         ({"elastic_smoothness": 0}, "elastic_smoothness should be above 0"),
     ],
