@@ -7,6 +7,7 @@ and shape the caller expects, exactly as long as its file, and never a pickle.
 
 import math
 import os
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -40,7 +41,9 @@ def open_array(path: str | os.PathLike[str], dtype: str | tuple[str, ...], shape
     """
     path = Path(path)
     if not path.is_file():
-        raise ArrayError(f"{path}: {'not a file' if path.exists() else 'not found'}; run the stage that makes it")
+        raise ArrayError(
+            f"{path}: {'not a file' if path.exists() else 'not found'}; run the stage that makes it"
+        )
     with open(path, "rb") as file:
         found, actual, offset = _header(file, os.fstat(file.fileno()).st_size, str(path))
         _expect(str(path), found, actual, dtype, shape)
@@ -49,7 +52,9 @@ def open_array(path: str | os.PathLike[str], dtype: str | tuple[str, ...], shape
         return np.memmap(file, found, "r", offset, actual)
 
 
-def load_arrays(path: str | os.PathLike[str], expected: dict[str, tuple[str | tuple[str, ...], Shape]]) -> dict[str, np.ndarray]:
+def load_arrays(
+    path: str | os.PathLike[str], expected: dict[str, tuple[str | tuple[str, ...], Shape]]
+) -> dict[str, np.ndarray]:
     """Load a .npz file, as `numpy.savez` writes it, that holds exactly the arrays `expected`.
 
     Parameters
@@ -62,7 +67,9 @@ def load_arrays(path: str | os.PathLike[str], expected: dict[str, tuple[str | tu
     """
     path = Path(path)
     if not path.is_file():
-        raise ArrayError(f"{path}: {'not a file' if path.exists() else 'not found'}; run the stage that makes it")
+        raise ArrayError(
+            f"{path}: {'not a file' if path.exists() else 'not found'}; run the stage that makes it"
+        )
     arrays = {}
     try:
         with zipfile.ZipFile(path) as archive:
@@ -77,7 +84,7 @@ def load_arrays(path: str | os.PathLike[str], expected: dict[str, tuple[str | tu
                     raise ArrayError(f"{path}: {name} is not stored as numpy.savez stores it")
                 with archive.open(info) as file:
                     where = f"{path}: {name}"
-                    found, actual, offset = _header(file, info.file_size, where)
+                    found, actual, _ = _header(file, info.file_size, where)
                     _expect(where, found, actual, dtype, shape)
                     arrays[name] = np.frombuffer(file.read(), found).reshape(actual)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
@@ -86,7 +93,9 @@ def load_arrays(path: str | os.PathLike[str], expected: dict[str, tuple[str | tu
 
 
 @contextmanager
-def writing_array(path: str | os.PathLike[str], dtype: np.typing.DTypeLike, shape: tuple[int, ...]) -> Iterator["Writer"]:
+def writing_array(
+    path: str | os.PathLike[str], dtype: np.typing.DTypeLike, shape: tuple[int, ...]
+) -> Iterator["Writer"]:
     """Write a .npy file chunk by chunk, atomically: `with writing_array(…) as out: out.append(chunk)`."""
     with replacing(path) as file:
         writer = Writer(file, np.dtype(dtype), shape)
@@ -101,7 +110,9 @@ class Writer:
     def __init__(self, file: IO[bytes], dtype: np.dtype, shape: tuple[int, ...]) -> None:
         self.file, self.dtype, self.shape, self.rows = file, dtype, shape, 0
         description = np.lib.format.dtype_to_descr(dtype)
-        np.lib.format.write_array_header_1_0(file, {"descr": description, "fortran_order": False, "shape": shape})
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": description, "fortran_order": False, "shape": shape}
+        )
 
     def append(self, chunk: np.ndarray) -> None:
         """Append `chunk`, (rows, *shape[1:]) of the writer's dtype."""
@@ -114,9 +125,11 @@ class Writer:
 def _header(file: IO[bytes], size: int, name: str) -> tuple[np.dtype, tuple[int, ...], int]:
     """The dtype, shape and data offset of the .npy data of `size` bytes at the start of `file`, checked."""
     try:
-        version = np.lib.format.read_magic(file)
-        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-        shape, fortran_order, dtype = read(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what NumPy would forgive is not what we wrote
+            if np.lib.format.read_magic(file) != (1, 0):
+                raise ValueError
+            shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
     except OSError:
         raise
     except Exception:  # the header is a literal in Python's syntax; damaged, it can fail in any way
@@ -135,11 +148,15 @@ def _header(file: IO[bytes], size: int, name: str) -> tuple[np.dtype, tuple[int,
     return dtype, shape, offset
 
 
-def _expect(name: str, dtype: np.dtype, shape: tuple[int, ...], wanted: str | tuple[str, ...], like: Shape) -> None:
+def _expect(
+    name: str, dtype: np.dtype, shape: tuple[int, ...], wanted: str | tuple[str, ...], like: Shape
+) -> None:
     names = (wanted,) if isinstance(wanted, str) else wanted
     fits = dtype.name in names and dtype.isnative or dtype.kind == "U" and "str" in names
     if not fits:
         raise ArrayError(f"{name}: is {dtype}, and should be {' or '.join(names)}")
-    if len(shape) != len(like) or any(want not in (None, have) for have, want in zip(shape, like, strict=True)):
+    if len(shape) != len(like) or any(
+        want not in (None, have) for have, want in zip(shape, like, strict=True)
+    ):
         want = ", ".join("any" if length is None else str(length) for length in like)
         raise ArrayError(f"{name}: has shape {shape}, and should have ({want})")

@@ -1,4 +1,4 @@
-"""The training images, divided into those that train and those held out, shuffled, and kept as memory-mappable arrays.
+"""The training images as batches: some held out, the rest shuffled, in memory-mappable arrays.
 
 A folder of batches holds `train` and `validation`, each with images.npy, labels.npy
 and targets.npy, and batches.json. Batch k of size B is rows k·B to (k+1)·B of those
@@ -19,7 +19,8 @@ from mnistcore.errors import InputError
 from mnistcore.files import replacing
 
 FLOATS = ("float32", "float64")
-ROWS = 2048  # gathered at a time: memory does not depend on how many there are
+GATHERED = 1 << 23  # bytes at a time: memory does not depend on how many there are
+ROWS = 4096  # labels checked at a time
 
 
 class Part(NamedTuple):
@@ -62,8 +63,8 @@ def open_part(folder: str | os.PathLike[str]) -> Part:
 
     Raises
     ------
-    InputError : a file missing or damaged, another dtype or shape, lengths that disagree, or a label or target
-        that is none
+    InputError : a file missing or damaged, another dtype or shape, lengths that disagree, an impossible label
+        or target
     """
     folder = Path(folder)
     images = open_array(folder / "images.npy", FLOATS, (None, None))
@@ -105,7 +106,12 @@ def read_description(path: str | os.PathLike[str]) -> Description:
         )
         whole = all(type(number) is int for number in numbers + parts)
         rows, columns = description.image_shape
-        sound = whole and min(numbers) >= 1 and rows * columns == description.features and description.classes >= 2
+        sound = (
+            whole
+            and min(numbers) >= 1
+            and rows * columns == description.features
+            and description.classes >= 2
+        )
         sound = sound and description.remainder in ("keep", "drop")
         sound = sound and description.train == size_of(
             description.train.examples, description.batch_size, description.remainder
@@ -147,9 +153,9 @@ def generator(seed: int, purpose: str) -> np.random.Generator:
 def split(labels: np.ndarray, held_out: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Divide examples into those that train and those held out, each class in proportion.
 
-    A class of n examples out of N gives n · `held_out` / N of them, rounded down; the examples still wanted come
-    from the classes with the largest remainders (the lower class first among equals). Which examples of a class
-    are held out is drawn at random.
+    A class of n examples out of N gives n · `held_out` / N of them, rounded down; the examples still wanted
+    come from the classes with the largest remainders (the lower class first among equals). Which examples of
+    a class are held out is drawn at random.
 
     Parameters
     ----------
@@ -164,10 +170,7 @@ def split(labels: np.ndarray, held_out: int, seed: int) -> tuple[np.ndarray, np.
     InputError : nothing would be left to train on
     """
     if held_out >= len(labels):
-        raise InputError(
-            f"params.yaml: batch.validation_examples: {held_out:,} of {len(labels):,} training examples leave none"
-            " to train on"
-        )
+        raise InputError(f"{held_out:,} of {len(labels):,} examples held out leave none to train on")
     counts = np.bincount(labels)
     quotas, remainders = np.divmod(counts.astype(np.int64) * held_out, len(labels))
     most = np.argsort(-remainders, kind="stable")[: held_out - quotas.sum()]
@@ -183,17 +186,21 @@ def split(labels: np.ndarray, held_out: int, seed: int) -> tuple[np.ndarray, np.
 def gather(source: str | os.PathLike[str], rows: np.ndarray, destination: str | os.PathLike[str]) -> None:
     """Write the given rows of the array in the file `source`, in the given order, to the file `destination`.
 
-    `source` is a .npy file that `open_part` has accepted. Its rows are read one by one into a small buffer, and not
-    through a memory map, of which in the end all pages would be resident.
+    `source` is a .npy file that `open_part` has accepted. Its rows are read one by one into a small buffer,
+    and not through a memory map, of which in the end all pages would be resident.
     """
     array = np.load(source, mmap_mode="r", allow_pickle=False)
     width = array.strides[0]
-    with open(source, "rb", buffering=0) as file, writing_array(destination, array.dtype, (len(rows), *array.shape[1:])) as out:
+    chunk = max(1, GATHERED // width)
+    buffer = np.empty((min(chunk, len(rows)), *array.shape[1:]), array.dtype)
+    raw = memoryview(buffer.reshape(-1).view(np.uint8))
+    with (
+        open(source, "rb", buffering=0) as file,
+        writing_array(destination, array.dtype, (len(rows), *array.shape[1:])) as out,
+    ):
         start = os.fstat(file.fileno()).st_size - len(array) * width
-        buffer = np.empty((ROWS, *array.shape[1:]), array.dtype)
-        raw = memoryview(buffer).cast("B")
-        for first in range(0, len(rows), ROWS):
-            taken = rows[first : first + ROWS]
+        for first in range(0, len(rows), chunk):
+            taken = rows[first : first + chunk]
             for place, row in enumerate(taken.tolist()):
                 file.seek(start + row * width)
                 if file.readinto(raw[place * width : (place + 1) * width]) != width:

@@ -54,12 +54,24 @@ def read_description(path: str | os.PathLike[str]) -> Description:
     return Description(name, title, tuple(classes))
 
 
-def check_labels(labels: np.ndarray, classes: int, name: str) -> None:
-    """Raise an InputError that names `name` and the first of `labels` that is no class of 0 … `classes` − 1."""
+def check_labels(labels: np.ndarray, classes: int, name: str, first: int = 0) -> None:
+    """Refuse labels that are no class of 0 … `classes` − 1.
+
+    Parameters
+    ----------
+    name : what the labels are called in the error
+    first : the number of the first of them there
+
+    Raises
+    ------
+    InputError : names the first wrong one
+    """
     wrong = labels >= classes
     if wrong.any():
-        row = int(wrong.argmax())
-        raise InputError(f"{name}: label {labels[row]} of example {row}; the {classes} classes are 0 to {classes - 1}")
+        at = int(wrong.argmax())
+        raise InputError(
+            f"{name}: example {first + at} has label {labels[at]}; the classes are 0 to {classes - 1}"
+        )
 
 
 def one_hot(labels: np.ndarray, classes: int, dtype: np.typing.DTypeLike) -> np.ndarray:

@@ -12,7 +12,7 @@ from mnistcore.classes import Description
 
 
 class File(NamedTuple):
-    """One IDX file of unsigned bytes; its SHA-256 is of the gzipped file if `gzipped`, else of the plain one."""
+    """One IDX file of unsigned bytes; its SHA-256 is of the gzipped file if `gzipped`, else of the plain."""
 
     name: str
     shape: tuple[int, ...]
@@ -42,14 +42,18 @@ class Dataset(NamedTuple):
     embedded: Callable[[str], bytes] | None = None
 
 
-def _four_files(train: int, test: int, side: int, sha256: tuple[str, str, str, str], gzipped: bool) -> tuple[File, ...]:
+def _four_files(
+    train: int, test: int, side: int, sha256: tuple[str, str, str, str], gzipped: bool
+) -> tuple[File, ...]:
     shapes = {
         "train-images-idx3-ubyte": (train, side, side),
         "train-labels-idx1-ubyte": (train,),
         "t10k-images-idx3-ubyte": (test, side, side),
         "t10k-labels-idx1-ubyte": (test,),
     }
-    return tuple(File(name, shapes[name], digest, gzipped) for name, digest in zip(shapes, sha256, strict=True))
+    return tuple(
+        File(name, shapes[name], digest, gzipped) for name, digest in zip(shapes, sha256, strict=True)
+    )
 
 
 def _digits(name: str) -> bytes:
@@ -61,7 +65,12 @@ def _digits(name: str) -> bytes:
 
     images, labels = load_digits(return_X_y=True)
     parts = train_test_split(images.reshape(-1, 8, 8), labels, test_size=0.33, random_state=42)
-    names = ("train-images-idx3-ubyte", "t10k-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte")
+    names = (
+        "train-images-idx3-ubyte",
+        "t10k-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+        "t10k-labels-idx1-ubyte",
+    )
     return idx.encode(dict(zip(names, parts, strict=True))[name].astype("uint8"))
 
 
@@ -112,7 +121,9 @@ TABLE = {
         ),
     ),
     "kmnist": Dataset(
-        Description("kmnist", "Kuzushiji-MNIST", ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")),
+        Description(
+            "kmnist", "Kuzushiji-MNIST", ("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo")
+        ),
         _four_files(
             60_000,
             10_000,

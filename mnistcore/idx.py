@@ -74,7 +74,9 @@ def read_header(file: IO[bytes], size: int, name: str) -> Header:
     if size != expected:
         what = "truncated" if size < expected else "has bytes left over"
         of = " × ".join(str(length) for length in shape)
-        raise IdxError(f"{name}: {what}: {of} values of {dtype.itemsize} bytes make {expected:,}, it has {size:,}")
+        raise IdxError(
+            f"{name}: {what}: {of} values of {dtype.itemsize} bytes make {expected:,}, it has {size:,}"
+        )
     return Header(dtype, shape, offset)
 
 
@@ -134,7 +136,7 @@ def header_of(path: str | os.PathLike[str]) -> Header:
 
 
 def chunks(path: str | os.PathLike[str], rows: int, first: int | None = None) -> Iterator[np.ndarray]:
-    """The array in a plain IDX file, at most `rows` along its first axis at a time; `first`: only so many in all.
+    """The array in a plain IDX file, `rows` along its first axis at a time; with `first`, only so many in all.
 
     Memory does not depend on the size of the file. Errors as `read_header`.
     """

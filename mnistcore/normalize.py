@@ -1,4 +1,4 @@
-"""Normalisation: x' = (x − offset) / scale for each pixel, fitted on the training images and kept for later ones."""
+"""Normalisation of each pixel, x' = (x − offset) / scale, fitted on the training images and kept for later."""
 
 import os
 from collections.abc import Iterable
@@ -41,7 +41,9 @@ class Normalizer(NamedTuple):
         """
         rows, columns = self.image_shape
         if images.shape[1:] not in ((rows, columns), (rows * columns,)):
-            raise InputError(f"images of shape {images.shape[1:]} for a normalizer of {rows} × {columns} pixels")
+            raise InputError(
+                f"images of shape {images.shape[1:]} for a normalizer of {rows} × {columns} pixels"
+            )
         normalised = images.reshape(len(images), rows * columns).astype(self.offset.dtype)
         normalised -= self.offset
         normalised /= self.scale  # a true division: a product with the inverse rounds differently
@@ -81,7 +83,9 @@ class Normalizer(NamedTuple):
         if method not in METHODS:
             raise InputError(f"{path}: method {method!r} is none of {', '.join(METHODS)}")
         if rows < 1 or columns < 1 or not rows * columns == len(offset) == len(scale):
-            raise InputError(f"{path}: {len(offset)} offsets and {len(scale)} scales for {rows} × {columns} pixels")
+            raise InputError(
+                f"{path}: {len(offset)} offsets and {len(scale)} scales for {rows} × {columns} pixels"
+            )
         if offset.dtype != scale.dtype:
             raise InputError(f"{path}: offset is {offset.dtype}, scale {scale.dtype}")
         if not np.isfinite(offset).all() or not np.isfinite(scale).all() or not (scale > 0).all():
@@ -90,12 +94,26 @@ class Normalizer(NamedTuple):
 
 
 def divide(divisor: float, image_shape: tuple[int, int], dtype: np.typing.DTypeLike) -> Normalizer:
-    """The normaliser that divides every pixel by `divisor`."""
+    """The normaliser that divides every pixel by `divisor`.
+
+    Raises
+    ------
+    InputError : the divisor is not positive, or too large or too small for `dtype`
+    """
     features = image_shape[0] * image_shape[1]
+    with np.errstate(over="ignore"):
+        largest = 255 / divisor if divisor > 0 else np.inf
+        limits = np.finfo(dtype)
+    if not (divisor <= limits.max and largest <= limits.max):
+        raise InputError(
+            f"divisor {divisor:g}: should be positive, and pixels divided by it finite in {np.dtype(dtype)}"
+        )
     return Normalizer("divide", np.zeros(features, dtype), np.full(features, divisor, dtype), image_shape)
 
 
-def fit(method: str, chunks: Iterable[np.ndarray], image_shape: tuple[int, int], dtype: np.typing.DTypeLike) -> Normalizer:
+def fit(
+    method: str, chunks: Iterable[np.ndarray], image_shape: tuple[int, int], dtype: np.typing.DTypeLike
+) -> Normalizer:
     """Fit "min-max" (to 0 … 1) or "standardize" (to mean 0, standard deviation 1), each pixel for itself.
 
     The sums are of integers and so exact: the result does not depend on how the images are cut into chunks.

@@ -12,6 +12,7 @@ from pydantic import Field
 from mnistcore.batches import Description, gather, generator, open_part, size_of, split, write_description
 from mnistcore.classes import read_description
 from mnistcore.errors import InputError
+from mnistcore.files import exclusive
 from mnistcore.normalize import Normalizer
 from stages.stage import Progress, Section, Stage, read_section, summarize
 
@@ -29,7 +30,7 @@ class Batch(Section):
     seed: Annotated[int, Field(ge=0)]
 
 
-@click.command(cls=Stage)
+@click.command("batch", cls=Stage)
 def main() -> None:
     """Divide the training images into train and validation, in data/batches.
 
@@ -50,29 +51,39 @@ def main() -> None:
             f"{PROCESSED}: {source.images.shape[1]} features and {source.targets.shape[1]} classes in train,"
             f" {features} and {classes} in normalizer.npz and dataset.json; run preprocess again"
         )
-    parts = dict(zip(("train", "validation"), split(source.labels, section.validation_examples, section.seed), strict=True))
+    try:
+        train_rows, validation_rows = split(source.labels, section.validation_examples, section.seed)
+    except InputError as error:
+        raise InputError(f"params.yaml: batch.validation_examples: {error}") from None
+    parts = {"train": train_rows, "validation": validation_rows}
     sizes = {
         "train": size_of(len(parts["train"]), section.size, section.remainder),
         "validation": size_of(len(parts["validation"]), section.size, "keep"),
     }
     if sizes["train"].batches == 0:
+        examples = f"the {sizes['train'].examples:,} examples to train on"
         raise InputError(
-            f"params.yaml: batch.size: {section.size:,} is more than the {sizes['train'].examples:,} examples to train"
-            " on, and batch.remainder is drop: no batch would be left"
+            f"params.yaml: batch.size: {section.size:,} is more than {examples}; drop leaves no batch"
         )
 
-    (BATCHES / "batches.json").unlink(missing_ok=True)  # written last: its presence says the rest is complete
-    with Progress("batch", len(source.labels), "examples") as progress:
+    waiting = f"batch: another run is writing {BATCHES}; waiting for it"
+    with (
+        exclusive(BATCHES, waiting=lambda: click.echo(waiting, err=True)),
+        Progress("batch", len(source.labels), "examples") as progress,
+    ):
+        (BATCHES / "batches.json").unlink(
+            missing_ok=True
+        )  # written last: its presence says the rest is complete
         for part, rows in parts.items():
             if section.shuffle:
                 rows = generator(section.seed, f"order of {part}").permutation(rows)
             for name in ("images.npy", "labels.npy", "targets.npy"):
                 gather(PROCESSED / "train" / name, rows, BATCHES / part / name)
             progress.update(len(rows))
-    write_description(
-        BATCHES / "batches.json",
-        Description(section.size, section.remainder, features, classes, normalizer.image_shape, **sizes),
-    )
+        write_description(
+            BATCHES / "batches.json",
+            Description(section.size, section.remainder, features, classes, normalizer.image_shape, **sizes),
+        )
     train, validation = sizes["train"], sizes["validation"]
     what = f"{train.examples:,} examples in {train.batches:,} batches of {section.size}"
     if train.last_batch != section.size:
@@ -81,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main(prog_name="batch")
+    main()

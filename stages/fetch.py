@@ -12,6 +12,8 @@ import click
 from mnistcore.classes import write_description
 from mnistcore.datasets import TABLE
 from mnistcore.download import check_named, fetch
+from mnistcore.errors import InputError
+from mnistcore.files import exclusive
 from stages.stage import Progress, Section, Stage, read_section, summarize
 
 RAW = Path("data/raw")
@@ -24,7 +26,7 @@ class Fetch(Section):
     source: str | None
 
 
-@click.command(cls=Stage)
+@click.command("fetch", cls=Stage)
 def main() -> None:
     """Put the four IDX files of a data set into data/raw, decompressed.
 
@@ -42,25 +44,37 @@ def main() -> None:
     started = time.monotonic()
     section = read_section("fetch", Fetch)
     dataset = TABLE[section.dataset]
-    named = {"MNISTCORE_SOURCE": os.environ.get("MNISTCORE_SOURCE"), "params.yaml: fetch.source": section.source}
+    named = {
+        "MNISTCORE_SOURCE": os.environ.get("MNISTCORE_SOURCE"),
+        "params.yaml: fetch.source": section.source,
+    }
     named = {where: source for where, source in named.items() if source}
     for where, source in named.items():
         check_named(source, where)
 
-    (RAW / "dataset.json").unlink(missing_ok=True)  # written last: its presence says the files are complete
     size = sum(file.size for file in dataset.files)
-    with Progress("fetch", size, "bytes") as progress:
-        gave = fetch(
-            dataset,
-            RAW,
-            named.values(),
-            progress=progress.update,
-            say=lambda line: click.echo(f"fetch: {line}", err=True),
-        )
-    write_description(RAW / "dataset.json", dataset.description)
+    with exclusive(RAW, waiting=lambda: _say(f"another run is writing {RAW}; waiting for it")):
+        (RAW / "dataset.json").unlink(
+            missing_ok=True
+        )  # written last: its presence says the files are complete
+        with Progress("fetch", size, "bytes") as progress:
+            try:
+                gave = fetch(dataset, RAW, named.values(), progress=progress.update, say=_say)
+            except InputError as error:
+                advice = "MNISTCORE_SOURCE=/its/folder, or fetch.source in params.yaml"
+                raise InputError(
+                    f"{error}. If you have a copy, name its folder or base URL: {advice}"
+                ) from None
+        write_description(RAW / "dataset.json", dataset.description)
     source = f"from {' and '.join(gave)}" if gave else "already there"
-    summarize("fetch", f"{RAW}: {dataset.description.title}, {size / 1e6:.1f} MB, verified, {source};", started)
+    summarize(
+        "fetch", f"{RAW}: {dataset.description.title}, {size / 1e6:.1f} MB verified ({source})", started
+    )
+
+
+def _say(line: str) -> None:
+    click.echo(f"fetch: {line}", err=True)
 
 
 if __name__ == "__main__":
-    main(prog_name="fetch")
+    main()

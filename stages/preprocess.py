@@ -13,12 +13,14 @@ from mnistcore import idx
 from mnistcore.arrays import writing_array
 from mnistcore.classes import check_labels, one_hot, read_description, write_description
 from mnistcore.errors import InputError
+from mnistcore.files import exclusive
 from mnistcore.normalize import METHODS, divide, fit
 from stages.stage import Progress, Section, Stage, read_section, summarize
 
 PROCESSED = Path("data/processed")
 PARTS = {"train": "train", "test": "t10k"}  # our name → the published one
-ROWS = 2048  # images held at a time
+PIXELS = 1 << 21  # held at a time: memory does not depend on how many images there are
+LABELS = 1 << 16
 
 
 class Preprocess(Section):
@@ -30,7 +32,7 @@ class Preprocess(Section):
     dtype: Literal["float32", "float64"]
 
 
-@click.command(cls=Stage)
+@click.command("preprocess", cls=Stage)
 @click.option(
     "--raw",
     type=click.Path(path_type=Path),
@@ -55,42 +57,55 @@ def main(raw: Path) -> None:
     started = time.monotonic()
     section = read_section("preprocess", Preprocess)
     description = read_description(raw / "dataset.json")
-    shapes = {part: _check(raw, part, len(description.classes)) for part in PARTS}
+    classes = len(description.classes)
+    shapes = {part: _check(raw, part, classes) for part in PARTS}
     if shapes["train"][1:] != shapes["test"][1:]:
-        raise InputError(f"{raw}: training images are {shapes['train'][1:]}, test images {shapes['test'][1:]}")
-    if section.examples is not None and section.examples > shapes["train"][0]:
         raise InputError(
-            f"params.yaml: preprocess.examples: {section.examples:,} wanted, {shapes['train'][0]:,} training images"
-            f" in {raw}"
+            f"{raw}: training images of {shapes['train'][1:]} pixels, test images of {shapes['test'][1:]}"
         )
-    counts = {"train": section.examples or shapes["train"][0], "test": shapes["test"][0]}
+    available = shapes["train"][0]
+    if section.examples is not None and section.examples > available:
+        where = "params.yaml: preprocess.examples"
+        raise InputError(f"{where}: {section.examples:,} wanted, {available:,} training images in {raw}")
+    counts = {"train": section.examples or available, "test": shapes["test"][0]}
     image_shape = shapes["train"][1:]
-
-    (PROCESSED / "dataset.json").unlink(missing_ok=True)  # written last: its presence says the rest is complete
-    with Progress("preprocess", sum(counts.values()), "images") as progress:
-        if section.normalization == "divide":
+    features = image_shape[0] * image_shape[1]
+    rows = max(1, PIXELS // features)
+    normalizer = None
+    if section.normalization == "divide":
+        try:
             normalizer = divide(section.divisor, image_shape, section.dtype)
-        else:
-            training = idx.chunks(raw / "train-images-idx3-ubyte", ROWS, counts["train"])
+        except InputError as error:
+            raise InputError(f"params.yaml: preprocess.divisor: {error}") from None
+
+    waiting = f"preprocess: another run is writing {PROCESSED}; waiting for it"
+    with (
+        exclusive(PROCESSED, waiting=lambda: click.echo(waiting, err=True)),
+        Progress("preprocess", sum(counts.values()), "images") as progress,
+    ):
+        (PROCESSED / "dataset.json").unlink(
+            missing_ok=True
+        )  # written last: its presence says the rest is complete
+        if normalizer is None:
+            training = idx.chunks(raw / "train-images-idx3-ubyte", rows, counts["train"])
             normalizer = fit(section.normalization, training, image_shape, section.dtype)
         normalizer.save(PROCESSED / "normalizer.npz")
         for part, published in PARTS.items():
             folder, count = PROCESSED / part, counts[part]
-            shape = (count, image_shape[0] * image_shape[1])
-            with writing_array(folder / "images.npy", section.dtype, shape) as images:
-                for chunk in idx.chunks(raw / f"{published}-images-idx3-ubyte", ROWS, count):
+            with writing_array(folder / "images.npy", section.dtype, (count, features)) as images:
+                for chunk in idx.chunks(raw / f"{published}-images-idx3-ubyte", rows, count):
                     images.append(normalizer.transform(chunk))
                     progress.update(len(chunk))
             with (
                 writing_array(folder / "labels.npy", "uint8", (count,)) as labels,
-                writing_array(folder / "targets.npy", section.dtype, (count, len(description.classes))) as targets,
+                writing_array(folder / "targets.npy", section.dtype, (count, classes)) as targets,
             ):
-                for chunk in idx.chunks(raw / f"{published}-labels-idx1-ubyte", ROWS, count):
+                for chunk in idx.chunks(raw / f"{published}-labels-idx1-ubyte", LABELS, count):
                     labels.append(chunk)
-                    targets.append(one_hot(chunk, len(description.classes), section.dtype))
-    write_description(PROCESSED / "dataset.json", description)
-    what = f"{counts['train']:,} training and {counts['test']:,} test images, {section.normalization}, {section.dtype},"
-    summarize("preprocess", f"{PROCESSED}: {what}", started)
+                    targets.append(one_hot(chunk, classes, section.dtype))
+        write_description(PROCESSED / "dataset.json", description)
+    what = f"{counts['train']:,} training and {counts['test']:,} test images, {section.normalization}"
+    summarize("preprocess", f"{PROCESSED}: {what}, {section.dtype},", started)
 
 
 def _check(raw: Path, part: str, classes: int) -> tuple[int, int, int]:
@@ -99,17 +114,23 @@ def _check(raw: Path, part: str, classes: int) -> tuple[int, int, int]:
     labels_path = raw / f"{PARTS[part]}-labels-idx1-ubyte"
     images, labels = idx.header_of(images_path), idx.header_of(labels_path)
     if images.dtype != "uint8" or len(images.shape) != 3:
-        raise InputError(f"{images_path}: {len(images.shape)} dimensions of {images.dtype}, not images of bytes")
+        raise InputError(
+            f"{images_path}: {len(images.shape)} dimensions of {images.dtype}, not images of bytes"
+        )
     if labels.dtype != "uint8" or len(labels.shape) != 1:
-        raise InputError(f"{labels_path}: {len(labels.shape)} dimensions of {labels.dtype}, not labels of bytes")
+        raise InputError(
+            f"{labels_path}: {len(labels.shape)} dimensions of {labels.dtype}, not labels of bytes"
+        )
     if images.shape[0] != labels.shape[0]:
-        raise InputError(f"{raw}: {images.shape[0]:,} {part} images but {labels.shape[0]:,} labels; fetch them again")
+        raise InputError(
+            f"{raw}: {images.shape[0]:,} {part} images but {labels.shape[0]:,} labels; fetch them again"
+        )
     if 0 in images.shape:
         raise InputError(f"{images_path}: no images")
-    for number, chunk in enumerate(idx.chunks(labels_path, ROWS)):
-        check_labels(chunk, classes, f"{labels_path}, from example {number * ROWS}")
+    for number, chunk in enumerate(idx.chunks(labels_path, LABELS)):
+        check_labels(chunk, classes, str(labels_path), number * LABELS)
     return images.shape
 
 
 if __name__ == "__main__":
-    main(prog_name="preprocess")
+    main()
