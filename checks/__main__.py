@@ -104,5 +104,49 @@ def _fix(directory: str, names: tuple[str, ...], project: "object", verdicts: "l
     return 1 if left else 0
 
 
+@main.command(epilog=STATUS)
+@click.argument("revision", required=False)
+@click.option("--stage", "stages", multiple=True, help="Only this stage; may be repeated.")
+@click.pass_obj
+def lock(directory: str, revision: str | None, stages: tuple[str, ...]) -> None:
+    """Is dvc.lock complete and true for this commit, with no data at hand?
+
+    Checks dvc.lock against the commands, parameters, dependencies and outputs
+    of dvc.yaml, against the files that Git keeps, and against itself: what one
+    stage read has to be, hash for hash, what another wrote. If the project has
+    a remote, asks it for every output; a remote that does not answer is
+    reported, and is not a finding.
+
+    Judges the files as they are; with REVISION, and in a bare repository,
+    those of a commit. Every way in which dvc.lock is not true is a finding.
+    """
+    sys.exit(_lock(directory, revision, stages))
+
+
+def _lock(directory: str, revision: str | None, names: tuple[str, ...]) -> int:
+    from checks import lock, pipeline, snapshot
+
+    if revision is None and snapshot.is_bare(directory):
+        revision = "HEAD"
+    if revision is not None:
+        with snapshot.clone(directory, revision) as copy:
+            return _lock(str(copy.root), None, names)
+    project = pipeline.load(directory)
+    stages = project.select(names)
+    verdict = lock.judge(project, stages)
+    lock.in_remote(project, stages, verdict)
+    tail = f"; {verdict.remote}" if verdict.remote else ""
+    if verdict.findings:
+        stale = dict.fromkeys(stage for stage, _ in verdict.findings)
+        say(f"lock: dvc.lock is not true for {count(len(stale), 'stage')}: {', '.join(stale)}{tail}")
+    else:
+        say(f"lock: dvc.lock is true for {count(len(stages), 'stage')}{tail}")
+    for stage, reason in verdict.findings:
+        say(f"  {stage}: {reason}")
+    for note in verdict.notes:
+        say(f"  note: {note}")
+    return 1 if verdict.findings else 0
+
+
 if __name__ == "__main__":
     main(prog_name="python -m checks")

@@ -1,0 +1,118 @@
+"""A clean clone of one commit, in a temporary folder that is gone afterwards, however the program ends."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from checks.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A clone of `commit`; `root` is the DVC project in it, `scratch` a folder beside it for whatever is needed."""
+
+    root: Path
+    commit: str
+    scratch: Path
+
+
+def git(*arguments: str, cwd: str | os.PathLike[str]) -> str:
+    """Run Git and return what it prints.
+
+    Raises
+    ------
+    BadInput : with Git's own words, when it fails
+    """
+    try:
+        run = subprocess.run(
+            ["git", *arguments], cwd=cwd, capture_output=True, text=True, errors="surrogateescape"
+        )
+    except FileNotFoundError:
+        raise BadInput("git is not installed") from None
+    if run.returncode:
+        lines = run.stderr.strip().splitlines() or [f"git {arguments[0]} failed"]
+        raise BadInput(lines[0].removeprefix("fatal: "))
+    return run.stdout
+
+
+def resolve(revision: str, cwd: str | os.PathLike[str]) -> str:
+    """The full hash of a revision."""
+    try:
+        return git(
+            "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", cwd=cwd
+        ).strip()
+    except BadInput:
+        raise BadInput(f"'{revision}' is not a commit of this repository") from None
+
+
+def is_bare(start: str | os.PathLike[str]) -> bool:
+    """Whether the folder is a Git repository without a work tree, such as one on a server."""
+    run = subprocess.run(
+        ["git", "rev-parse", "--is-bare-repository"], cwd=start, capture_output=True, text=True
+    )
+    return run.stdout.strip() == "true"
+
+
+@contextmanager
+def clone(start: str | os.PathLike[str], revision: str) -> Iterator[Snapshot]:
+    """Clone the Git repository around `start`, as of a revision, with a DVC cache of its own that is empty.
+
+    Nothing that Git does not track comes along, but the settings in
+    `.dvc/config.local` do, and remotes given as relative paths still mean the
+    same folders.
+    """
+    commit = resolve(revision, start)
+    if is_bare(start):
+        top, project = Path(start).resolve(), _project_in(commit, start)
+    else:
+        top = Path(git("rev-parse", "--show-toplevel", cwd=start).strip())
+        project = _relative_project(start, top)
+    with tempfile.TemporaryDirectory(prefix="checks-", ignore_cleanup_errors=True) as folder:
+        target = Path(folder).resolve() / "clone"
+        git("clone", "--quiet", "--shared", "--no-checkout", os.fspath(top), os.fspath(target), cwd=folder)
+        git("-c", "advice.detachedHead=false", "checkout", "--quiet", "--detach", commit, cwd=target)
+        if not (target / project / ".dvc").is_dir():
+            raise BadInput(f"commit {commit[:7]} is not a DVC project")
+        scratch = target.parent / "scratch"
+        scratch.mkdir()
+        _configure(target / project, top / project, scratch)
+        yield Snapshot(target / project, commit, scratch)
+
+
+def _relative_project(start: str | os.PathLike[str], top: Path) -> str:
+    folder = Path(start).resolve()
+    while not (folder / ".dvc").is_dir():
+        if folder in (top, folder.parent):
+            raise BadInput(f"{Path(start).resolve().name} is not inside a DVC project")
+        folder = folder.parent
+    return os.path.relpath(folder, top)
+
+
+def _project_in(commit: str, start: str | os.PathLike[str]) -> str:
+    listed = git("ls-tree", "-r", "-z", "--name-only", commit, cwd=start).split("\0")
+    configs = sorted((path for path in listed if f"/{path}".endswith("/.dvc/config")), key=len)
+    if not configs:
+        raise BadInput(f"commit {commit[:7]} is not a DVC project")
+    return configs[0].removesuffix(".dvc/config") or "."
+
+
+def _configure(project: Path, original: Path, scratch: Path) -> None:
+    """Write the clone's config.local: its own cache, and the remotes where they really are."""
+    from configobj import ConfigObj
+
+    local = ConfigObj(os.fspath(project / ".dvc" / "config.local"), list_values=False)
+    for name in ("config", "config.local"):
+        config = ConfigObj(os.fspath(original / ".dvc" / name), list_values=False)
+        if name == "config.local":
+            local.merge(config)
+        for section, values in config.items():
+            url = values.get("url", "") if section.startswith(("remote ", "'remote ")) else ""
+            if url and "://" not in url and not os.path.isabs(url):
+                local.setdefault(section, {})["url"] = os.path.normpath(original / ".dvc" / url)
+    local.setdefault("cache", {})["dir"] = os.fspath(scratch / "cache")
+    local.setdefault("core", {})["site_cache_dir"] = os.fspath(scratch / "site")
+    local.write()
