@@ -10,6 +10,8 @@ import gzip
 import io
 import math
 import os
+import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -29,6 +31,7 @@ TYPES = {
     0x0E: np.dtype(">f8"),
 }
 MOST_DIMENSIONS = 4
+LONGEST_HEADER = 4 + 4 * MOST_DIMENSIONS
 LARGEST_EXPANSION = 1 << 30  # bytes; a gzipped IDX file may not become larger than this
 
 
@@ -43,6 +46,11 @@ class Header(NamedTuple):
     shape: tuple[int, ...]
     offset: int
 
+    @property
+    def size(self) -> int:
+        """Bytes that the whole file should have. (Python's integers do not overflow.)"""
+        return self.offset + math.prod(self.shape) * self.dtype.itemsize
+
 
 def read_header(file: IO[bytes], size: int, name: str) -> Header:
     """Read the header at the start of `file`, which has `size` bytes in all, and check one against the other.
@@ -51,6 +59,12 @@ def read_header(file: IO[bytes], size: int, name: str) -> Header:
     ------
     IdxError : not IDX, truncated, or with bytes left over
     """
+    header = _parse(file, name)
+    _check_size(header, size, name)
+    return header
+
+
+def _parse(file: IO[bytes], name: str) -> Header:
     magic = file.read(4)
     if not magic:
         raise IdxError(f"{name}: empty")
@@ -68,16 +82,20 @@ def read_header(file: IO[bytes], size: int, name: str) -> Header:
     offset = 4 + 4 * dimensions
     if len(sizes) < 4 * dimensions:
         raise IdxError(f"{name}: truncated in the header, after {4 + len(sizes)} of its {offset} bytes")
-    dtype = TYPES[code]
-    shape = tuple(int.from_bytes(sizes[i : i + 4], "big") for i in range(0, len(sizes), 4))
-    expected = offset + math.prod(shape) * dtype.itemsize  # Python's integers do not overflow
-    if size != expected:
-        what = "truncated" if size < expected else "has bytes left over"
-        of = " × ".join(str(length) for length in shape)
+    header = Header(TYPES[code], struct.unpack(f">{dimensions}I", sizes), offset)
+    # An empty array may claim any other dimensions; NumPy cannot make every one of those.
+    if math.prod(max(1, length) for length in header.shape) * header.dtype.itemsize > sys.maxsize:
+        raise IdxError(f"{name}: impossible dimensions {' × '.join(map(str, header.shape))}")
+    return header
+
+
+def _check_size(header: Header, size: int, name: str) -> None:
+    if size != header.size:
+        what = "truncated" if size < header.size else "has bytes left over"
+        values = f"{' × '.join(map(str, header.shape))} values of {header.dtype.itemsize} bytes"
         raise IdxError(
-            f"{name}: {what}: {of} values of {dtype.itemsize} bytes make {expected:,}, it has {size:,}"
+            f"{name}: {what}: {values} make {header.size:,} bytes with the header, it has {size:,}"
         )
-    return Header(dtype, shape, offset)
 
 
 def decode(data: bytes, name: str = "IDX data") -> np.ndarray:
@@ -87,10 +105,38 @@ def decode(data: bytes, name: str = "IDX data") -> np.ndarray:
     ------
     IdxError, gzipped.GzipError : not an IDX file, or not a whole one
     """
-    if data[:2] == gzipped.MAGIC:
-        data = b"".join(gzipped.decompress([data], LARGEST_EXPANSION, name))
-    header = read_header(io.BytesIO(data), len(data), name)
-    values = np.frombuffer(data, header.dtype, offset=header.offset)
+    return _load(io.BytesIO(data), len(data), name)
+
+
+def read(path: str | os.PathLike[str]) -> np.ndarray:
+    """The array in an IDX file, plain or gzipped, whatever its name; errors as `decode`, naming the file."""
+    with open(_existing(path), "rb") as file:
+        return _load(file, os.fstat(file.fileno()).st_size, str(path))
+
+
+def _load(file: IO[bytes], size: int, name: str) -> np.ndarray:
+    if file.read(2) == gzipped.MAGIC:
+        file.seek(0)
+        pieces = gzipped.decompress(iter(lambda: file.read(gzipped.PIECE), b""), LARGEST_EXPANSION, name)
+        data = bytearray()
+        while len(data) < LONGEST_HEADER and (piece := next(pieces, b"")):
+            data += piece
+        header = _parse(io.BytesIO(data), name)
+        if header.size > LARGEST_EXPANSION:
+            raise IdxError(f"{name}: {header.size:,} bytes decompressed; the limit is {LARGEST_EXPANSION:,}")
+        for piece in pieces:
+            data += piece
+            if len(data) > header.size:
+                break
+        _check_size(header, len(data), name)
+        values = np.frombuffer(data, header.dtype, offset=header.offset)
+    else:
+        file.seek(0)
+        header = read_header(file, size, name)
+        data = file.read()
+        if len(data) != header.size - header.offset:
+            raise IdxError(f"{name}: changed while it was read")
+        values = np.frombuffer(data, header.dtype)
     return values.reshape(header.shape).astype(header.dtype.newbyteorder("="))
 
 
@@ -115,11 +161,6 @@ def encode(array: np.ndarray) -> bytes:
     return bytes([0, 0, code, array.ndim]) + sizes + array.astype(TYPES[code]).tobytes()
 
 
-def read(path: str | os.PathLike[str]) -> np.ndarray:
-    """The array in an IDX file, plain or gzipped, whatever its name; errors as `decode`, naming the file."""
-    return decode(_existing(path).read_bytes(), str(path))
-
-
 def write(path: str | os.PathLike[str], array: np.ndarray) -> None:
     """Write `array` as an IDX file, gzipped if the name ends in `.gz`; the same bytes every time."""
     data = encode(array)
@@ -136,7 +177,7 @@ def header_of(path: str | os.PathLike[str]) -> Header:
 
 
 def chunks(path: str | os.PathLike[str], rows: int, first: int | None = None) -> Iterator[np.ndarray]:
-    """The array in a plain IDX file, `rows` along its first axis at a time; with `first`, only so many in all.
+    """The array in a plain IDX file, `rows` of it at a time, and with `first` only so many in all.
 
     Memory does not depend on the size of the file. Errors as `read_header`.
     """

@@ -1,4 +1,4 @@
-"""Normalisation of each pixel, x' = (x − offset) / scale, fitted on the training images and kept for later."""
+"""Normalisation of each pixel, x' = (x − offset) / scale, fitted on the training images and kept."""
 
 import os
 from collections.abc import Iterable
