@@ -94,7 +94,8 @@ class Stage(click.Command):
             self._end(143, "terminated; run it again to continue")
 
     def _end(self, status: int, line: str) -> NoReturn:
-        click.echo(f"{self.name}: {' '.join(line.split())}", err=True)
+        stage = click.get_current_context().info_name  # the name it was run by, not the function's
+        click.echo(f"{stage}: {' '.join(line.split())}", err=True)
         sys.exit(status)
 
 
