@@ -112,7 +112,7 @@ class Augmenter:
         self._indices = np.empty(pixels, np.intp)
         self._neighbours = np.empty(4 * pixels, dtype)
         self._values = np.empty(4 * pixels, dtype)
-        # The flat index of each image's first pixel, in the order of all arrays of a chunk: row, image, column.
+        # The flat index of each image's first pixel; (row, image, column) as all arrays of a chunk.
         starts = np.arange(chunk, dtype=dtype)[:, None] * (rows * columns)
         self._starts = np.ascontiguousarray(np.broadcast_to(starts, (rows, chunk, columns)))
         # The last place keeps just below the edge, so that its lower and right neighbours exist.
@@ -154,7 +154,7 @@ class Augmenter:
         return places
 
     def _draw(self, coefficients: np.ndarray, generator: np.random.Generator) -> None:
-        """Fill C of the module's formula for each image, (lattice rows + 2, 2, images, lattice columns + 2)."""
+        """Fill C of the formula for each image, (lattice rows + 2, 2, images, lattice columns + 2)."""
         row_blur, _, count, column_blur = coefficients.shape
         row_blur, column_blur = row_blur - 2, column_blur - 2
         settings = self.settings
