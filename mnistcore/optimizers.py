@@ -1,0 +1,125 @@
+"""Optimisers: how a gradient moves the parameters.
+
+Each works element by element and in place on any stretch of the flat vector,
+so that workers can update different stretches at once.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+import numpy as np
+
+
+class Optimizer(Protocol):
+    """One step down a gradient.
+
+    learning_rate : what a schedule multiplies
+    slots : how many arrays like the parameters it remembers between steps
+    rate_folded : whether `update` expects the gradient already multiplied by the learning rate,
+        which costs nothing when done on the (batch, classes) gradient of the outputs
+    """
+
+    learning_rate: float
+    slots: ClassVar[int]
+    rate_folded: ClassVar[bool]
+
+    def update(
+        self, p: np.ndarray, g: np.ndarray, slots: np.ndarray, scratch: np.ndarray, rate: float, step: int
+    ) -> None:
+        """Move p (n,) by its gradient g (n,), which may be overwritten; slots is (slots, n), scratch (n,).
+
+        `rate` is the learning rate of this step, the `step`-th of the run, from 1.
+        """
+
+
+@dataclass(frozen=True)
+class SGD:
+    """p ← p − rate · g."""
+
+    learning_rate: float = 0.1
+    slots: ClassVar[int] = 0
+    rate_folded: ClassVar[bool] = True
+
+    def update(self, p, g, slots, scratch, rate, step):
+        np.subtract(p, g, out=p)
+
+
+@dataclass(frozen=True)
+class Momentum:
+    """v ← momentum · v − rate · g;  p ← p + v (Polyak 1964)."""
+
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    slots: ClassVar[int] = 1
+    rate_folded: ClassVar[bool] = True
+
+    def update(self, p, g, slots, scratch, rate, step):
+        v = slots[0]
+        np.multiply(v, self.momentum, out=v)
+        np.subtract(v, g, out=v)
+        np.add(p, v, out=p)
+
+
+@dataclass(frozen=True)
+class Nesterov:
+    """v ← momentum · v − rate · g;  p ← p + momentum · v − rate · g (Sutskever et al. 2013, rewritten)."""
+
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    slots: ClassVar[int] = 1
+    rate_folded: ClassVar[bool] = True
+
+    def update(self, p, g, slots, scratch, rate, step):
+        v = slots[0]
+        np.multiply(v, self.momentum, out=v)
+        np.subtract(v, g, out=v)
+        np.subtract(p, g, out=p)
+        np.multiply(v, self.momentum, out=scratch)
+        np.add(p, scratch, out=p)
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Steps scaled by running means of the gradient and its square (Kingma & Ba 2015).
+
+    m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²
+    p ← p − rate · √(1 − β₂ᵗ) / (1 − β₁ᵗ) · m / (√v + ε), the order given at the end of their section 2.
+    """
+
+    learning_rate: float = 0.001
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    slots: ClassVar[int] = 2
+    rate_folded: ClassVar[bool] = False
+
+    def update(self, p, g, slots, scratch, rate, step):
+        m, v = slots
+        np.multiply(g, g, out=scratch)
+        np.multiply(scratch, 1 - self.beta2, out=scratch)
+        np.multiply(v, self.beta2, out=v)
+        np.add(v, scratch, out=v)
+        np.multiply(g, 1 - self.beta1, out=g)
+        np.multiply(m, self.beta1, out=m)
+        np.add(m, g, out=m)
+        np.sqrt(v, out=scratch)
+        np.add(scratch, self.epsilon, out=scratch)
+        np.divide(m, scratch, out=scratch)
+        correction = math.sqrt(1 - self.beta2**step) / (1 - self.beta1**step)
+        np.multiply(scratch, rate * correction, out=scratch)
+        np.subtract(p, scratch, out=p)
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decay apart from the gradient: first p ← p − rate · weight_decay · p (Loshchilov & Hutter 2019).
+
+    Biases decay too, as in the paper.
+    """
+
+    weight_decay: float = 0.01
+
+    def update(self, p, g, slots, scratch, rate, step):
+        np.multiply(p, 1 - rate * self.weight_decay, out=p)
+        super().update(p, g, slots, scratch, rate, step)

@@ -1,0 +1,74 @@
+"""Learning-rate schedules: by what factor the optimiser's learning rate is multiplied at each step."""
+
+import bisect
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Protocol
+
+
+class Schedule(Protocol):
+    """The factor for a step.
+
+    needs_clean_loss : whether it goes by the training loss without dropout, which costs a pass over the data
+    """
+
+    needs_clean_loss: ClassVar[bool]
+
+    def factor(self, progress: float, epochs: int, clean_loss: float) -> float:
+        """The factor after `progress` epochs (fractions of epochs count) of a run of `epochs`.
+
+        clean_loss : the mean training loss without dropout after the last whole epoch; inf before that
+        """
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Always 1."""
+
+    needs_clean_loss: ClassVar[bool] = False
+
+    def factor(self, progress, epochs, clean_loss):
+        return 1.0
+
+
+@dataclass(frozen=True)
+class Steps:
+    """Changes after given numbers of epochs: factors[k] once after[k] epochs are done, 1 before."""
+
+    after: tuple[int, ...]
+    factors: tuple[float, ...]
+    needs_clean_loss: ClassVar[bool] = False
+
+    def factor(self, progress, epochs, clean_loss):
+        return (1.0, *self.factors)[bisect.bisect_right(self.after, progress)]
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Rises linearly from 0 over the warm-up, then falls along half a cosine to `final` (Loshchilov & Hutter 2017)."""
+
+    warmup_epochs: float = 0.0
+    final: float = 0.0
+    needs_clean_loss: ClassVar[bool] = False
+
+    def factor(self, progress, epochs, clean_loss):
+        if progress < self.warmup_epochs:
+            return progress / self.warmup_epochs
+        done = (progress - self.warmup_epochs) / max(epochs - self.warmup_epochs, 1e-9)
+        return self.final + (1 - self.final) * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+@dataclass(frozen=True)
+class LossBands:
+    """Falls with the training loss, measured without dropout after each epoch.
+
+    Below losses[k] the factor is factors[k]; losses descend.
+    """
+
+    losses: tuple[float, ...]
+    factors: tuple[float, ...]
+    needs_clean_loss: ClassVar[bool] = True
+
+    def factor(self, progress, epochs, clean_loss):
+        passed = sum(clean_loss < bound for bound in self.losses)
+        return (1.0, *self.factors)[passed]
