@@ -70,7 +70,7 @@ def load_arrays(
         raise ArrayError(
             f"{path}: {'not a file' if path.exists() else 'not found'}; run the stage that makes it"
         )
-    arrays = {}
+    arrays, size = {}, path.stat().st_size
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
@@ -80,13 +80,14 @@ def load_arrays(
             for name, (dtype, shape) in expected.items():
                 info = members[name]
                 # Stored as they are, arrays cannot be larger than the file; compressed, they could be.
-                if info.compress_type != zipfile.ZIP_STORED or info.file_size > path.stat().st_size:
+                end = info.header_offset + info.file_size
+                if info.compress_type != zipfile.ZIP_STORED or not 0 <= info.header_offset < end <= size:
                     raise ArrayError(f"{path}: {name} is not stored as numpy.savez stores it")
                 with archive.open(info) as file:
                     where = f"{path}: {name}"
                     found, actual, _ = _header(file, info.file_size, where)
                     _expect(where, found, actual, dtype, shape)
-                    arrays[name] = np.frombuffer(file.read(), found).reshape(actual)
+                    arrays[name] = np.frombuffer(bytearray(file.read()), found).reshape(actual)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise ArrayError(f"{path}: not a whole .npz file ({' '.join(str(error).split())})") from None
     return arrays

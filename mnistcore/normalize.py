@@ -101,12 +101,10 @@ def divide(divisor: float, image_shape: tuple[int, int], dtype: np.typing.DTypeL
     InputError : the divisor is not positive, or too large or too small for `dtype`
     """
     features = image_shape[0] * image_shape[1]
-    with np.errstate(over="ignore"):
-        largest = 255 / divisor if divisor > 0 else np.inf
-        limits = np.finfo(dtype)
-    if not (divisor <= limits.max and largest <= limits.max):
+    largest = float(np.finfo(dtype).max)
+    if not (0 < divisor <= largest and 255 / divisor <= largest):
         raise InputError(
-            f"divisor {divisor:g}: should be positive, and pixels divided by it finite in {np.dtype(dtype)}"
+            f"divisor {divisor:g}: should be positive, and 255 divided by it finite in {np.dtype(dtype)}"
         )
     return Normalizer("divide", np.zeros(features, dtype), np.full(features, divisor, dtype), image_shape)
 
