@@ -104,20 +104,17 @@ def read_description(path: str | os.PathLike[str]) -> Description:
                 "validation": Size(**content["validation"]),
             }
         )
-        whole = all(type(number) is int for number in numbers + parts)
+        batch_size = description.batch_size
         rows, columns = description.image_shape
         sound = (
-            whole
+            all(type(number) is int for number in numbers + parts)  # no True, no 4.0
             and min(numbers) >= 1
-            and rows * columns == description.features
+            and min(parts) >= 0
             and description.classes >= 2
-        )
-        sound = sound and description.remainder in ("keep", "drop")
-        sound = sound and description.train == size_of(
-            description.train.examples, description.batch_size, description.remainder
-        )
-        sound = sound and description.validation == size_of(
-            description.validation.examples, description.batch_size, "keep"
+            and rows * columns == description.features
+            and description.remainder in ("keep", "drop")
+            and description.train == size_of(description.train.examples, batch_size, description.remainder)
+            and description.validation == size_of(description.validation.examples, batch_size, "keep")
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         sound = False

@@ -1,4 +1,4 @@
-"""The hold-out is stratified, the shuffle loses nothing, and what is written is read back only if it is sound."""
+"""The hold-out is stratified, the shuffle loses nothing, and only sound files are read back."""
 
 import json
 
@@ -43,7 +43,7 @@ class TestSplit:
         assert (np.abs(given_ - share) < 1).all()
 
     def test_the_largest_remainders_give_one_more(self):
-        # 5, 3 and 2 of ten; four held out make shares of 2.0, 1.2 and 0.8, so the third class gives the fourth.
+        # 5, 3 and 2 of ten; four held out: 2.0, 1.2 and 0.8, so the third class gives the fourth.
         labels = np.array([0] * 5 + [1] * 3 + [2] * 2)
         validation = split(labels, 4, seed=0)[1]
         assert np.bincount(labels[validation]).tolist() == [2, 1, 1]

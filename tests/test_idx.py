@@ -1,4 +1,4 @@
-"""The IDX reader: every type and shape there and back, damage told in one line, nothing allocated on trust."""
+"""The IDX reader: every type and shape there and back, damage told in one line, no allocation on trust."""
 
 import gzip
 import importlib.util

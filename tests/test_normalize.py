@@ -1,4 +1,4 @@
-"""Normalisers agree with scikit-learn's, do not depend on how the images are cut, and come back from their file."""
+"""Normalisers agree with scikit-learn's, do not depend on the cut into chunks, and survive their file."""
 
 import numpy as np
 import pytest
