@@ -243,8 +243,7 @@ class _Run:
             loss, accuracy = self._measure(self._result(), self.validation)
             result = result._replace(validation_loss=loss, validation_accuracy=accuracy)
             if stopping is not None and stopping.keeps_best and loss < self.best_loss:
-                self.augmenters = [settings.augmenter() for _ in range(settings.shards)] if settings.augmenter else []
-        self.best, self.best_loss = self._result().parameters.copy(), loss
+                self.best, self.best_loss = self._result().parameters.copy(), loss
         return result
 
     def _result(self) -> Network:
