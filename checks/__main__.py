@@ -148,5 +148,89 @@ def _lock(directory: str, revision: str | None, names: tuple[str, ...]) -> int:
     return 1 if verdict.findings else 0
 
 
+@main.command(epilog=STATUS)
+@click.option("--stage", "stages", multiple=True, help="Only this stage; may be repeated.")
+@click.option("--run", is_flag=True, help="Run the stages, in a scratch clone, and compare what they read.")
+@click.option(
+    "--leaves", is_flag=True, help="A row for every leaf, also where a whole section does the same."
+)
+@click.option("--json", "form", flag_value="json", help="Every leaf, for machines.")
+@click.option("--markdown", "form", flag_value="markdown", help="The table for GitHub.")
+@click.pass_obj
+def effects(directory: str, stages: tuple[str, ...], run: bool, leaves: bool, form: str | None) -> None:
+    """Which stages does each leaf of each params file rerun, and is that declared truly?
+
+    Findings without a run: a key that reruns no stage, and a declared key that
+    does not exist.
+
+    With --run, the stages run for real in a scratch clone of the workspace,
+    under an audit hook: a stage that reads a key or opens a file of the project
+    that it does not declare is a finding, and so is a declared one that it
+    never uses. Where keys cannot be seen (a params file read whole), the stage
+    runs once more with only its declared keys in the file and has to write the
+    same outputs. Not seen: files outside the project, Python started with -I,
+    and undeclared files that only other programs read.
+    """
+    sys.exit(_effects(directory, stages, run, leaves, form))
+
+
+def _effects(
+    directory: str, names: tuple[str, ...], run: bool = False, leaves: bool = False, form: str | None = "none"
+) -> int:
+    from checks import effects, pipeline
+
+    project = pipeline.load(directory)
+    stages = project.select(names)
+    found = effects.table(project, stages)
+    findings = effects.declared_wrongly(project, stages, found)
+    notes: list[tuple[str, str]] = []
+    ran = 0
+    if run:
+        from checks import observe
+
+        for observation in observe.observe(project, stages):
+            ran += not observation.failed
+            findings += [(observation.stage.name, text) for text in observation.findings]
+            notes += [(observation.stage.name, text) for text in observation.notes]
+    if form == "json":
+        say(
+            output.as_json(
+                {
+                    "findings": [{"where": where, "what": what} for where, what in findings],
+                    "notes": [{"where": where, "what": what} for where, what in notes],
+                    "effects": [vars(effect) for effect in found],
+                }
+            )
+        )
+        return 1 if findings else 0
+    first = f"effects: {count(len(found), 'parameter')}, {count(len(stages), 'stage')}"
+    if run:
+        first += f", {ran} of them run and watched"
+    say(f"{first}: " + (count(len(findings), "finding") if findings else "what is declared is what is used"))
+    for where, text in findings:
+        say(f"  {where}: {text}")
+    for where, text in notes:
+        say(f"  note: {where}: {text}")
+    if form == "none":
+        return 1 if findings else 0
+    rows = [(e.file, e.key, e) for e in found] if leaves or form == "markdown" else effects.collapsed(found)
+    cells = [
+        [
+            file,
+            key,
+            ", ".join((*effect.direct, *(f"which {group}" for group in effect.shapes))),
+            ", ".join(effect.after),
+        ]
+        for file, key, effect in rows
+    ]
+    header = ["file", "parameter", "reruns", "and then"]
+    if form == "markdown":
+        cells = [[file, f"`{key}`", direct or "**nothing**", after] for file, key, direct, after in cells]
+    say()
+    for line in (output.markdown_table if form == "markdown" else output.table)(header, cells):
+        say(line)
+    return 1 if findings else 0
+
+
 if __name__ == "__main__":
     main(prog_name="python -m checks")

@@ -114,8 +114,7 @@ class Pipeline:
             outs=tuple(self._output(out) for out in stage.outs),
             params=params,
             interpolated={
-                self.relative(self.root / Path(stage.path).parent / name): tuple(keys)
-                for name, keys in stage.tracked_vars.items()
+                self.relative(os.path.abspath(name)): tuple(keys) for name, keys in stage.tracked_vars.items()
             },
             frozen=bool(stage.frozen),
             always_changed=bool(stage.always_changed),
@@ -132,6 +131,27 @@ class Pipeline:
             persist=bool(out.persist),
             dvc=out,
         )
+
+    def expansions(self) -> dict[str, dict[str, set[str]]]:
+        """For each file that `foreach` and `matrix` take values from: its keys, and the groups of stages they shape."""
+        import re
+
+        from dvc.parsing.context import ContextError
+
+        shaped: dict[str, dict[str, set[str]]] = {}
+        for file, resolver in {stage.file: stage.dvc.dvcfile.resolver for stage in self.stages}.items():
+            for entry, definition in resolver.definitions.items():
+                over = getattr(definition, "foreach_data", None) or getattr(definition, "matrix_data", None)
+                for key in re.findall(r"\$\{\s*([^}\s]+)\s*\}", str(over or "")):
+                    try:
+                        meta = definition.context.select(key).meta
+                    except (ContextError, ValueError):
+                        continue
+                    if meta and meta.source:
+                        group = f"{entry}@*" if file == "dvc.yaml" else f"{file}:{entry}@*"
+                        source = self.relative(os.path.abspath(meta.source))
+                        shaped.setdefault(source, {}).setdefault(meta.path(), set()).add(group)
+        return shaped
 
     @cached_property
     def tracked(self) -> frozenset[str] | None:

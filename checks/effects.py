@@ -1,0 +1,141 @@
+"""`checks effects`: which stages does each parameter rerun? And, by running them: is that declared truly?"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from checks.errors import BadInput
+from checks.pipeline import Pipeline, Stage
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What changing one leaf of a params file does."""
+
+    file: str
+    key: str
+    value: Any
+    direct: tuple[str, ...]  # stages that rerun
+    after: tuple[str, ...]  # stages that rerun after those, if their outputs change
+    shapes: tuple[str, ...]  # groups of stages of which it decides the members
+
+
+def leaves(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested mappings with their dotted keys; a list is one leaf, as it is to DVC."""
+    if isinstance(values, dict) and (values or not prefix):
+        for key, value in values.items():
+            yield from leaves(value, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, values
+
+
+def covers(declared: str, key: str) -> bool:
+    """Whether a declared key holds `key`, or is a part of it."""
+    return declared == key or key.startswith(declared + ".") or declared.startswith(key + ".")
+
+
+def read_params(pipeline: Pipeline, file: str) -> dict[str, Any] | None:
+    """A params file as DVC reads it; None if it does not exist."""
+    from dvc.utils.serialize import ParseError, load_path
+
+    path = pipeline.root / file
+    if not path.is_file():
+        return None
+    try:
+        values = load_path(str(path), pipeline.repo.fs)
+    except ParseError as error:
+        raise BadInput(f"{file}: {error}") from None
+    if not isinstance(values, dict):
+        raise BadInput(f"{file}: should be keys and values")
+    return values
+
+
+def params_files(pipeline: Pipeline) -> list[str]:
+    """Every params file of the project: those that stages declare or interpolate, and DVC's default one."""
+    files = {file for stage in pipeline.stages for file in (*stage.params, *stage.interpolated)}
+    files |= set(pipeline.expansions())
+    files |= {pipeline.relative(path) for path in _top_level(pipeline)}
+    if (pipeline.root / "params.yaml").is_file():
+        files.add("params.yaml")
+    return sorted(files, key=lambda file: (file.count("/"), file))
+
+
+def _top_level(pipeline: Pipeline) -> Iterator[Any]:
+    for dvcfile, names in pipeline.repo.index._params.items():
+        folder = (pipeline.root / pipeline.relative(dvcfile)).parent
+        yield from (folder / name for name in names)
+
+
+def table(pipeline: Pipeline, stages: list[Stage]) -> list[Effect]:
+    """The effect of every leaf, in file order; with fewer than all stages, of the leaves that reach those."""
+    shaped = pipeline.expansions()
+    effects = []
+    for file in params_files(pipeline):
+        for key, value in leaves(read_params(pipeline, file) or {}):
+            direct = [stage for stage in pipeline.stages if not stage.frozen and reruns(stage, file, key)]
+            after = pipeline.downstream(direct) if direct else []
+            groups = sorted(
+                group for name, found in shaped.get(file, {}).items() if covers(name, key) for group in found
+            )
+            if stages == pipeline.stages or any(stage in stages for stage in (*direct, *after)):
+                effects.append(Effect(file, key, value, _names(direct), _names(after), tuple(groups)))
+    return effects
+
+
+def reruns(stage: Stage, file: str, key: str) -> bool:
+    """Whether a change of this key makes the stage rerun."""
+    declared = stage.params.get(file, ())
+    if declared is None or any(covers(name, key) for name in declared):
+        return True
+    return any(covers(name, key) for name in stage.interpolated.get(file, ())) or any(
+        dep.path == file for dep in stage.deps
+    )
+
+
+def _names(stages: list[Stage]) -> tuple[str, ...]:
+    return tuple(stage.name for stage in stages)
+
+
+def declared_wrongly(pipeline: Pipeline, stages: list[Stage], effects: list[Effect]) -> list[tuple[str, str]]:
+    """What can be told without a run: keys that no stage declares, and declared keys that do not exist."""
+    found = []
+    for stage in stages:
+        for file, keys in stage.params.items():
+            values = read_params(pipeline, file)
+            if values is None:
+                found.append((stage.name, f"declares parameters in {file}, which does not exist"))
+                continue
+            there = [key for key, _ in leaves(values)]
+            found += [
+                (stage.name, f"declares {key}, which {file} does not have")
+                for key in keys or ()
+                if not any(covers(key, leaf) for leaf in there)
+            ]
+    found += [
+        (effect.file, f"{effect.key} reruns no stage: it is not used, or not declared")
+        for effect in effects
+        if not effect.direct and not effect.shapes
+    ]
+    return found
+
+
+def collapsed(effects: list[Effect]) -> list[tuple[str, str, Effect]]:
+    """Rows (file, key, effect) in which `section.*` stands for a section whose leaves all do the same."""
+    rows: list[tuple[str, str, Effect]] = []
+    for file in dict.fromkeys(effect.file for effect in effects):
+        mine = [effect for effect in effects if effect.file == file]
+        rows += [(file, key, effect) for key, effect in _collapse(mine, 0)]
+    return rows
+
+
+def _collapse(effects: list[Effect], depth: int) -> Iterator[tuple[str, Effect]]:
+    same = len({(effect.direct, effect.after, effect.shapes) for effect in effects}) == 1
+    if same and (depth or len(effects) == 1):
+        prefix = ".".join(effects[0].key.split(".")[:depth])
+        yield (f"{prefix}.* ({len(effects)})" if len(effects) > 1 else effects[0].key), effects[0]
+        return
+    groups: dict[str, list[Effect]] = {}
+    for effect in effects:
+        groups.setdefault(".".join(effect.key.split(".")[: depth + 1]), []).append(effect)
+    for group in groups.values():
+        yield from _collapse(group, depth + 1)
