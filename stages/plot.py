@@ -16,14 +16,21 @@ from mnistcore.batches import open_part
 from mnistcore.classes import read_description
 from mnistcore.curves import read_curves
 from mnistcore.errors import InputError
-from mnistcore.files import replacing
 from mnistcore.normalize import Normalizer
 from mnistcore.predictions import Predictions, read_predictions
+from mnistcore.report import write_report
 from stages.stage import Section, Stage, read_section, summarize
 
 PROCESSED, MODEL, CURVES = Path("data/processed"), Path("models/model.npz"), Path("reports/curves")
 METRICS, PREDICTIONS = Path("reports/metrics.json"), Path("reports/predictions.csv")
 FIGURES, REPORT = Path("reports/figures"), Path("reports/index.html")
+MADE_OF = (  # what the report gives the SHA-256 of
+    MODEL,
+    PROCESSED / "normalizer.npz",
+    *(PROCESSED / part / f"{name}.npy" for part in ("train", "test") for name in ("images", "labels")),
+    PREDICTIONS,
+    METRICS,
+)
 
 
 class Plot(Section):
@@ -62,6 +69,7 @@ def main() -> None:
     counts = metrics.confusion_matrix(predictions.actual, predictions.predicted, len(names))
     wrong = predictions.predicted != predictions.actual
     worst = _worst(predictions, section.mistakes)
+    bins = metrics.reliability(predictions.confidence, ~wrong, section.calibration_bins)
     drawn = {
         "learning-curves": figures.learning_curves(curves),
         "confusion-matrix": figures.confusion(counts, names),
@@ -75,9 +83,7 @@ def main() -> None:
         "first-layer": figures.first_layer(
             weights, normalizer.image_shape, names if len(network.layers) == 1 else None
         ),
-        "reliability": figures.reliability_diagram(
-            metrics.reliability(predictions.confidence, ~wrong, section.calibration_bins)
-        ),
+        "reliability": figures.reliability_diagram(bins),
         "precision-and-recall": figures.per_class(counts, names),
     }
     FIGURES.mkdir(parents=True, exist_ok=True)
@@ -86,9 +92,20 @@ def main() -> None:
             old.unlink()
     for name, figure in drawn.items():
         figures.save(figure, FIGURES / f"{name}.png", section.dpi)
-    with replacing(REPORT, "w") as file:
-        file.write("<!doctype html><title>Report</title>\n")
-        file.writelines(f'<p><img src="figures/{name}.png" alt="{name}">\n' for name in drawn)
+    write_report(
+        REPORT,
+        description=description,
+        normalizer=normalizer,
+        images=test.images,
+        predictions=predictions,
+        metrics=judged,
+        curves=curves,
+        bins=bins,
+        network=network,
+        worst=worst,
+        parameters=_read_parameters(),
+        made_of=MADE_OF,
+    )
     summarize("plot", f"{REPORT} and {len(drawn)} figures in {FIGURES}", started)
 
 
@@ -96,6 +113,23 @@ def _worst(predictions: Predictions, most: int) -> np.ndarray:
     """The rows of the mistakes made with the most confidence, first in the file first among equals."""
     wrong = np.flatnonzero(predictions.predicted != predictions.actual)
     return wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][:most]
+
+
+def _read_parameters() -> dict[str, Any]:
+    """What train logged that it was run with; nothing, of a run that logged nothing."""
+    from ruamel.yaml import YAML  # DVCLive writes YAML
+    from ruamel.yaml.error import YAMLError
+
+    path = CURVES / "params.yaml"
+    try:
+        logged = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (YAMLError, ValueError, RecursionError):
+        raise InputError(f"{path}: not readable as YAML; run train again") from None
+    if not isinstance(logged, dict):
+        raise InputError(f"{path}: should be keys and values; run train again")
+    return logged
 
 
 def _read_metrics(predictions: Predictions) -> dict[str, Any]:

@@ -262,6 +262,7 @@ def main(workers: int | None) -> None:
     networks = []
     total = description.train.examples * section.epochs * len(section.seeds)
     live = _live()
+    live.log_params(section.model_dump(mode="json"))  # the report shows them
     with Progress("train", total, "examples") as progress:
         for seed in section.seeds:
             network = Network(description.features, layers, section.loss, section.precision)
