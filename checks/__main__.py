@@ -1,11 +1,18 @@
 """The command line: `python -m checks deps | effects | lock | reproduce | compare | all`."""
 
+import signal
 import sys
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from checks import output
 from checks.output import count, say
+
+if TYPE_CHECKING:
+    from checks.deps import Verdict
+    from checks.pipeline import Pipeline
+    from checks.reproduce import Result, Tolerance
 
 STATUS = """
 \b
@@ -13,7 +20,20 @@ Exit status: 0 all is well, 1 something was found, 2 bad input or usage.
 """
 
 
-@click.group(epilog="Run `python -m checks COMMAND --help` for what a command checks and how it ends.")
+class Checks(click.Group):
+    """Ends an interruption as a shell expects: 130 after SIGINT, 143 after SIGTERM, with everything cleaned up."""
+
+    def invoke(self, context: click.Context) -> Any:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt:
+            sys.exit(130)
+
+
+@click.group(
+    cls=Checks, epilog="Run `python -m checks COMMAND --help` for what a command checks and how it ends."
+)
 @click.option(
     "--directory", "-C", default=".", type=click.Path(exists=True, file_okay=False), help="The project."
 )
@@ -76,7 +96,7 @@ def _deps(directory: str, names: tuple[str, ...], fix: bool = False) -> int:
     return 1 if wrong else 0
 
 
-def _fix(directory: str, names: tuple[str, ...], project: "object", verdicts: "list") -> int:
+def _fix(directory: str, names: tuple[str, ...], project: "Pipeline", verdicts: "list[Verdict]") -> int:
     from checks import deps, edit, pipeline
 
     added = removed = 0
@@ -230,6 +250,113 @@ def _effects(
     for line in (output.markdown_table if form == "markdown" else output.table)(header, cells):
         say(line)
     return 1 if findings else 0
+
+
+class ToleranceType(click.ParamType):
+    """`0.002`, or `accuracy=0.002`."""
+
+    name = "[KEY=]NUMBER"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, context: click.Context | None
+    ) -> "Tolerance":
+        from checks.reproduce import Tolerance
+
+        key, _, number = str(value).rpartition("=")
+        try:
+            size = float(number)
+        except ValueError:
+            size = -1.0
+        if not 0 <= size < float("inf"):
+            self.fail(f"'{value}' is not [KEY=]NUMBER with a number of 0 or more", param, context)
+        return Tolerance(key, size)
+
+
+@main.command(
+    epilog="""
+\b
+Exit status: 0 the same, 1 something differs or the pipeline fails, 2 bad input,
+             130 or 143 interrupted (nothing is left behind).
+"""
+)
+@click.argument("revision", default="HEAD")
+@click.option("--targets", multiple=True, help="A stage or dvc.yaml, with all it needs; may be repeated.")
+@click.option(
+    "--tolerance",
+    "tolerances",
+    type=ToleranceType(),
+    multiple=True,
+    help="Judge the metrics, not the hashes: each value (whose key ends with KEY) within NUMBER of the committed one.",
+)
+@click.option(
+    "--record", is_flag=True, help="When all is the same, write dvc.environment.json beside dvc.lock."
+)
+@click.pass_obj
+def reproduce(
+    directory: str, revision: str, targets: tuple[str, ...], tolerances: "tuple[Tolerance, ...]", record: bool
+) -> None:
+    """Does a clean clone of this commit, with an empty cache, give the very hashes in dvc.lock?
+
+    Clones the commit into a temporary folder, runs the whole pipeline there
+    with this Python environment (data tracked by .dvc files is taken from the
+    cache or remote), and compares every output's hash. For each that differs:
+    the largest difference of arrays, the metrics' deltas, the first line or
+    byte; the original is taken from Git, the workspace, the cache or the
+    remote. And how this environment differs from the one recorded in
+    dvc.environment.json (--record): Python, libraries, BLAS kernel, processor.
+
+    On machines where the bits cannot agree, --tolerance makes the values of the
+    metrics files decide; other outputs that differ are then only shown.
+    """
+    from checks import environment
+    from checks import reproduce as check
+    from checks.pipeline import load
+
+    def progress(line: str) -> None:
+        if sys.stderr.isatty():
+            click.echo(f"reproduce: {line}", err=True)
+
+    result = check.reproduce(directory, revision, targets, list(tolerances), progress)
+    _show_reproduction(result)
+    if record and result.same and not result.differences:
+        path = load(directory).root / environment.FILE
+        environment.write(path, result.environment)
+        say(f"recorded this environment in {path.name}")
+    sys.exit(0 if result.same else 1)
+
+
+def _show_reproduction(result: "Result") -> None:
+    from checks import environment
+
+    what = f"{count(result.outputs, 'output')} of {count(len(result.stages), 'stage')} at {result.commit[:7]}"
+    differing = len(result.differences)
+    if result.failure:
+        say(f"reproduce: the pipeline of {result.commit[:7]} does not run in a clean clone")
+        for line in result.failure:
+            say(f"  {line}")
+    elif not differing:
+        say(f"reproduce: {what} came out with the very hashes in dvc.lock")
+        return
+    elif result.same:
+        say(f"reproduce: {differing} of {what} differ in their bits; the metrics are within the tolerance")
+    else:
+        say(f"reproduce: {differing} of {what} differ from dvc.lock")
+    for difference in result.differences:
+        whence = "its inputs were the same" if difference.first else "its inputs differed already"
+        verdict = ", within the tolerance" if difference.tolerated and difference.metric else ""
+        say(f"  {difference.stage}: {difference.path} ({whence}{verdict})")
+        for line in difference.lines:
+            say(f"    {line}")
+    if result.recorded is None:
+        say(f"  environment: nothing recorded to compare with ({environment.FILE}); here it is")
+        here = {key: value for key, value in result.environment.items() if key != "libraries"}
+        for key, value in here.items():
+            say(f"    {key}: {', '.join(value) if isinstance(value, list) else value}")
+        return
+    lines = environment.differences(result.recorded, result.environment)
+    say("  environment: " + ("the same as recorded" if not lines else "differs from the recorded one"))
+    for line in lines:
+        say(f"    {line}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,8 @@ def files(path: Path) -> dict[str, Path]:
     return dict(sorted(found.items()))
 
 
-def original(pipeline: Pipeline, out: Output, target: Path) -> str:
-    """Copy what dvc.lock says an output was to `target`.
+def original(home: Pipeline, out: Output, target: Path) -> str:
+    """Copy what dvc.lock says an output was to `target`, from wherever the project `home` has it.
 
     Returns
     -------
@@ -44,11 +45,11 @@ def original(pipeline: Pipeline, out: Output, target: Path) -> str:
     info = out.dvc.hash_info
     if not info:
         return ""
-    workspace = pipeline.root / out.path
-    if workspace.exists() and not out.dvc.changed_checksum():
-        copy(workspace, target)
-        return "workspace"
-    for name, odb in _stores(pipeline, out):
+    for _, candidate in home.outputs():
+        if candidate.path == out.path and candidate.dvc.exists and candidate.dvc.get_hash() == info:
+            copy(home.root / out.path, target)
+            return "workspace"
+    for name, odb in _stores(home, out):
         try:
             _from_store(odb, info, target)
         except Exception:  # not there, or, for a remote, any trouble on the way
@@ -59,11 +60,12 @@ def original(pipeline: Pipeline, out: Output, target: Path) -> str:
     return ""
 
 
-def _stores(pipeline: Pipeline, out: Output) -> Any:
-    yield "cache", out.dvc.cache
-    if pipeline.repo.config["core"].get("remote") or out.dvc.remote:
+def _stores(home: Pipeline, out: Output) -> Iterator[tuple[str, Any]]:
+    legacy = out.dvc.hash_name == "md5-dos2unix"
+    yield "cache", home.repo.cache.legacy if legacy else home.repo.cache.local
+    if home.repo.config["core"].get("remote") or out.dvc.remote:
         try:
-            yield "remote", pipeline.repo.cloud.get_remote_odb(out.dvc.remote, hash_name=out.dvc.hash_name)
+            yield "remote", home.repo.cloud.get_remote_odb(out.dvc.remote, hash_name=out.dvc.hash_name)
         except Exception:  # no such remote, or its library is not installed
             return
 

@@ -18,15 +18,13 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from checks import commands, data, effects, imports, watch
-from checks.errors import BadInput
+from checks import commands, data, effects, imports, processes, watch
 from checks.pipeline import Pipeline, Stage, within
 from checks.snapshot import clone, git
 
@@ -91,11 +89,6 @@ def _overlay(pipeline: Pipeline, root: Path) -> None:
 class _Scratch:
     def __init__(self, pipeline: Pipeline, root: Path, folder: Path) -> None:
         self.pipeline, self.root, self.folder = pipeline, root, folder
-        hook = folder / "hook"
-        hook.mkdir()
-        shutil.copyfile(watch.__file__, hook / "checks_watch.py")
-        (hook / "sitecustomize.py").write_text(SITECUSTOMIZE, encoding="utf-8")
-        self.hook = hook
         self.params = {
             file: values
             for file in effects.params_files(pipeline)
@@ -205,7 +198,12 @@ class _Scratch:
             process = subprocess.Popen(
                 [shell, "-c", line],
                 cwd=self.root / stage.wdir,
-                env=self._environment(stage, settings),
+                env={
+                    **processes.environment(self.pipeline.root, self.root, self.folder / "hook"),
+                    "CHECKS_WATCH": os.fspath(settings),
+                    "DVC_ROOT": os.fspath(self.root),
+                    "DVC_STAGE": stage.name,
+                },
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=subprocess.STDOUT,
@@ -214,29 +212,13 @@ class _Scratch:
             try:
                 status = process.wait()
             except BaseException:
-                stop(process)
+                processes.stop(process)
                 raise
             if status == 0:
                 return None
             said.seek(0)
             words = said.read().decode("utf-8", "replace").strip().splitlines()
             return words[-1] if words else f"exit status {status}"
-
-    def _environment(self, stage: Stage, settings: Path) -> dict[str, str]:
-        here, there = os.fspath(self.pipeline.root), os.fspath(self.root)
-        given = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-        mapped = [there + entry[len(here) :] if within(entry, here) else entry for entry in given]
-        roots = [os.path.normpath(os.path.join(there, root)) for root in imports.import_roots(self.root)]
-        path = dict.fromkeys([os.fspath(self.hook), *mapped, *roots])
-        return {
-            **os.environ,
-            "PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]),
-            "PYTHONPATH": os.pathsep.join(path),
-            "PYTHONDONTWRITEBYTECODE": "1",
-            "CHECKS_WATCH": os.fspath(settings),
-            "DVC_ROOT": there,
-            "DVC_STAGE": stage.name,
-        }
 
     def _read(self, log: Path) -> _Seen:
         seen = _Seen()
@@ -425,28 +407,3 @@ def _imported(pipeline: Pipeline, stage: Stage) -> set[str]:
     return {
         file for program in started.programs for file in imports.walk(program, pipeline.root, roots).files
     }
-
-
-def stop(process: "subprocess.Popen[Any]") -> None:
-    """End a process and all it started: asked first, then made to."""
-    import signal
-
-    for number in (signal.SIGINT, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-            process.wait(timeout=5)
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            continue
-        return
-
-
-SITECUSTOMIZE = """
-import importlib.util, os, sys
-import checks_watch
-checks_watch.start()
-_here = os.path.dirname(os.path.abspath(__file__))
-_path = [entry for entry in sys.path if os.path.abspath(entry or ".") != _here]
-_next = importlib.machinery.PathFinder.find_spec("sitecustomize", _path)  # the one this one stands in front of
-if _next is not None and _next.loader is not None:
-    _next.loader.exec_module(importlib.util.module_from_spec(_next))
-"""

@@ -7,7 +7,9 @@ every path made relative to the project's root.
 
 import logging
 import os
+import re
 import subprocess
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -134,8 +136,6 @@ class Pipeline:
 
     def expansions(self) -> dict[str, dict[str, set[str]]]:
         """For each file that `foreach` and `matrix` take values from: its keys, and the groups of stages they shape."""
-        import re
-
         from dvc.parsing.context import ContextError
 
         shaped: dict[str, dict[str, set[str]]] = {}
@@ -159,13 +159,15 @@ class Pipeline:
         listed = subprocess.run(["git", "ls-files", "-z"], cwd=self.root, capture_output=True, text=True)
         return frozenset(listed.stdout.split("\0")) - {""} if listed.returncode == 0 else None
 
-    def producer(self, path: str) -> "tuple[Stage | Source, Output] | None":
-        """The stage or `.dvc` file whose output is `path`, or holds it."""
+    def outputs(self) -> "Iterator[tuple[Stage | Source, Output]]":
+        """Everything that stages make or `.dvc` files track, with who does."""
         for maker in (*self.stages, *self.sources):
             for out in maker.outs:
-                if within(path, out.path):
-                    return maker, out
-        return None
+                yield maker, out
+
+    def producer(self, path: str) -> "tuple[Stage | Source, Output] | None":
+        """The stage or `.dvc` file whose output is `path`, or holds it."""
+        return next(((maker, out) for maker, out in self.outputs() if within(path, out.path)), None)
 
     def select(self, names: "tuple[str, ...] | list[str]") -> list[Stage]:
         """The stages of these names; a name before `@` stands for all that were expanded from it."""

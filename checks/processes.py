@@ -1,0 +1,58 @@
+"""Runs the project's own programs on a clone of it: with the clone's code, and ended with all their children."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from checks import imports, watch
+from checks.pipeline import within
+
+# Loaded by every Python process, from a folder at the head of PYTHONPATH; gives way to the one it stands in front of.
+SITECUSTOMIZE = """
+import importlib.machinery, importlib.util, os, sys
+import checks_watch
+checks_watch.start()
+_here = os.path.dirname(os.path.abspath(__file__))
+_path = [entry for entry in sys.path if os.path.abspath(entry or ".") != _here]
+_next = importlib.machinery.PathFinder.find_spec("sitecustomize", _path)
+if _next is not None and _next.loader is not None:
+    _next.loader.exec_module(importlib.util.module_from_spec(_next))
+"""
+
+
+def environment(home: Path, root: Path, hook: Path) -> dict[str, str]:
+    """Environment variables under which Python imports the project from `root`, not from `home`.
+
+    An editable install, or a PYTHONPATH, that leads to the workspace would
+    otherwise bring its code into the clone.
+    """
+    if not hook.exists():
+        hook.mkdir(parents=True)
+        shutil.copyfile(watch.__file__, hook / "checks_watch.py")
+        (hook / "sitecustomize.py").write_text(SITECUSTOMIZE, encoding="utf-8")
+    here, there = os.fspath(home), os.fspath(root)
+    given = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    mapped = [there + entry[len(here) :] if within(entry, here) else entry for entry in given]
+    roots = [os.path.normpath(os.path.join(there, folder)) for folder in imports.import_roots(root)]
+    return {
+        **os.environ,
+        "PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]),
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys([os.fspath(hook), *roots, *mapped])),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "DVC_NO_ANALYTICS": "1",
+    }
+
+
+def stop(process: "subprocess.Popen[Any]") -> None:
+    """End a process that leads a session, and all it started: asked first, then made to."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(timeout=3)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            continue
+    process.wait()

@@ -1,0 +1,218 @@
+"""`checks reproduce`: does a clean clone of this commit, with an empty cache, give the very hashes in dvc.lock?"""
+
+import json
+import os
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from checks import data, deps, differences, environment, processes
+from checks import pipeline as pipelines
+from checks.errors import BadInput
+from checks.pipeline import Output, Pipeline, Source, Stage
+from checks.snapshot import Snapshot, clone, is_bare
+
+
+@dataclass
+class Difference:
+    """One output that did not come out as dvc.lock says."""
+
+    stage: str
+    path: str
+    first: bool  # the stage's inputs came out right: this is where it begins
+    metric: bool
+    lines: list[str]  # by how much
+    tolerated: bool = False
+
+
+@dataclass
+class Result:
+    """What became of a reproduction."""
+
+    commit: str
+    stages: list[str]
+    outputs: int = 0
+    differences: list[Difference] = field(default_factory=list)
+    failure: list[str] = field(default_factory=list)  # what DVC said, if the pipeline failed
+    environment: dict[str, Any] = field(default_factory=dict)
+    recorded: dict[str, Any] | None = None  # the environment committed beside dvc.lock
+
+    @property
+    def same(self) -> bool:
+        return not self.failure and all(difference.tolerated for difference in self.differences)
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far the metrics whose key ends with `key` may be from the committed ones; "" is every key."""
+
+    key: str
+    size: float
+
+
+def reproduce(
+    directory: str,
+    revision: str,
+    targets: tuple[str, ...],
+    tolerances: list[Tolerance],
+    progress: Callable[[str], None],
+) -> Result:
+    """Run the pipeline of a commit in a clone, and compare what it writes with that commit's dvc.lock.
+
+    Without targets it is the pipeline of the root's dvc.yaml, as for `dvc repro`.
+    """
+    with clone(directory, revision) as copy:
+        project = pipelines.load(copy.root)
+        home = _home(directory, project)
+        if not targets and any(stage.file == "dvc.yaml" for stage in project.stages):
+            targets = ("dvc.yaml",)
+        stages = project.upstream(project.select(targets))
+        result = Result(copy.commit, [stage.name for stage in stages])
+        result.recorded = environment.read(copy.root / environment.FILE)
+        runs = [stage for stage in stages if not stage.frozen]
+        for stage in runs:
+            for out in stage.outs:
+                if not out.dvc.hash_info:
+                    raise BadInput(
+                        f"dvc.lock has no hash of {out.path}, so there is nothing to reproduce; `checks lock`"
+                    )
+        _bring_sources(project, home, stages, copy.root)
+        kept = copy.scratch / "committed"
+        for stage in runs:
+            for out in stage.outs:
+                if (copy.root / out.path).exists():
+                    data.copy(copy.root / out.path, kept / out.path)
+                    data.remove(copy.root / out.path)
+        names = [stage.name for stage in project.select(targets)]
+        result.failure = _repro(copy, home.root, names, progress)
+        again = pipelines.load(copy.root)
+        packages = {name for verdict in deps.judge(again, again.stages) for name in verdict.packages}
+        result.environment = environment.describe(packages, _observed(copy.scratch / "log"))
+        if not result.failure:
+            _compare(result, runs, again, home, copy, tolerances)
+        return result
+
+
+def _home(directory: str, project: Pipeline) -> Pipeline:
+    """The project whose cache may have the original outputs; the clone itself if the workspace cannot be read."""
+    try:
+        return project if is_bare(directory) else pipelines.load(directory)
+    except BadInput:
+        return project
+
+
+def _bring_sources(project: Pipeline, home: Pipeline, stages: list[Stage], root: Path) -> None:
+    """Data that no stage makes, or whose stage is frozen, has to come from somewhere."""
+    for stage in stages:
+        for dep in stage.deps:
+            made = project.producer(dep.path) if dep.inside else None
+            if made is None or not (isinstance(made[0], Source) or made[0].frozen):
+                continue
+            if not (root / made[1].path).exists() and not data.original(home, made[1], root / made[1].path):
+                raise BadInput(
+                    f"{made[1].path} is needed, and is neither in the workspace, the cache nor the remote"
+                )
+
+
+def _repro(copy: Snapshot, home: Path, names: list[str], progress: Callable[[str], None]) -> list[str]:
+    """Run `dvc repro`; returns the last it said if it failed."""
+    settings = copy.scratch / "settings.json"
+    log = copy.scratch / "log"
+    settings.write_text(
+        json.dumps({"log": os.fspath(log), "roots": [], "params": {}, "keys": False, "environment": True})
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache", *names],
+        cwd=copy.root,
+        env={
+            **processes.environment(home, copy.root, copy.scratch / "hook"),
+            "CHECKS_WATCH": os.fspath(settings),
+        },
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    said: deque[str] = deque(maxlen=12)
+    try:
+        for line in process.stdout or ():
+            if line.strip():
+                said.append(line.rstrip())
+            if line.startswith("Running stage"):
+                progress(line.strip().rstrip(":"))
+        status = process.wait()
+    except BaseException:
+        processes.stop(process)
+        raise
+    return list(said) or [f"dvc repro: exit status {status}"] if status else []
+
+
+def _observed(log: Path) -> list[dict[str, list[str]]]:
+    if not log.exists():
+        return []
+    lines = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    return [json.loads(text) for kind, text in lines if kind == "environment"]
+
+
+def _compare(
+    result: Result,
+    runs: list[Stage],
+    again: Pipeline,
+    home: Pipeline,
+    copy: Snapshot,
+    tolerances: list[Tolerance],
+) -> None:
+    new = {out.path: out for _, out in again.outputs()}
+    changed: set[str] = set()
+    for stage in runs:
+        first = not any(dep.path in changed or _part_of(dep.path, changed) for dep in stage.deps)
+        for out in stage.outs:
+            result.outputs += 1
+            if new[out.path].dvc.hash_info.value == out.dvc.hash_info.value:
+                continue
+            changed.add(out.path)
+            result.differences.append(_difference(stage, out, first, home, copy, tolerances))
+    if tolerances and any(out.kind == "metric" for stage in runs for out in stage.outs):
+        for difference in result.differences:  # the metrics decide for everything else
+            if not difference.metric:
+                difference.tolerated = True
+
+
+def _part_of(path: str, changed: set[str]) -> bool:
+    return any(pipelines.within(path, other) or pipelines.within(other, path) for other in changed)
+
+
+def _difference(
+    stage: Stage, out: Output, first: bool, home: Pipeline, copy: Snapshot, tolerances: list[Tolerance]
+) -> Difference:
+    old, new = copy.scratch / "committed" / out.path, copy.root / out.path
+    metric = out.kind == "metric"
+    found = old.exists() or data.original(home, out, old)
+    if not found:
+        lines = ["only its hash is known: the original is neither in the workspace, the cache nor the remote"]
+        return Difference(stage.name, out.path, first, metric, lines)
+    difference = Difference(stage.name, out.path, first, metric, differences.describe(old, new))
+    if metric and tolerances:
+        try:
+            changes = differences.deltas(differences.read_values(old), differences.read_values(new))
+        except (OSError, ValueError):
+            return difference
+        beyond = [change for change in changes if not _tolerated(change, tolerances)]
+        difference.tolerated = not beyond
+    return difference
+
+
+def _tolerated(change: tuple[str, Any, Any], tolerances: list[Tolerance]) -> bool:
+    key, old, new = change
+    asked = [t for t in tolerances if not t.key or key == t.key or key.endswith(f".{t.key}")]
+    if not asked:
+        return True  # tolerances were given for other keys: those decide
+    if not (differences.is_number(old) and differences.is_number(new)):
+        return False
+    return all(abs(new - old) <= tolerance.size for tolerance in asked)
