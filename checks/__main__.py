@@ -21,7 +21,7 @@ Exit status: 0 all is well, 1 something was found, 2 bad input or usage.
 
 
 class Checks(click.Group):
-    """Ends an interruption as a shell expects: 130 after SIGINT, 143 after SIGTERM, with everything cleaned up."""
+    """Ends an interruption cleaned up, and as a shell expects: 130 after SIGINT, 143 after SIGTERM."""
 
     def invoke(self, context: click.Context) -> Any:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
@@ -87,9 +87,7 @@ def _deps(directory: str, names: tuple[str, ...], fix: bool = False) -> int:
             f"{missing} missing, {needless} needless (--fix rewrites them){tail}"
         )
     else:
-        say(
-            f"deps: {count(len(stages), 'stage lists', 'stages list')} exactly the project files they import{tail}"
-        )
+        say(f"deps: {count(len(stages), 'stage lists', 'stages list')} exactly the code they import{tail}")
     for verdict in verdicts:
         for line in deps.shown(verdict):
             say(line)
@@ -118,9 +116,7 @@ def _fix(directory: str, names: tuple[str, ...], project: "Pipeline", verdicts: 
         for line in deps.shown(verdict):
             say(line)
     if added or removed:
-        say(
-            "dvc.lock does not know of this yet: run `dvc repro`, or `dvc commit` if the outputs are still right"
-        )
+        say("dvc.lock does not know of it yet: run `dvc repro`, or `dvc commit` if the outputs stay right")
     return 1 if left else 0
 
 
@@ -226,7 +222,8 @@ def _effects(
     first = f"effects: {count(len(found), 'parameter')}, {count(len(stages), 'stage')}"
     if run:
         first += f", {ran} of them run and watched"
-    say(f"{first}: " + (count(len(findings), "finding") if findings else "what is declared is what is used"))
+    well = "what they declare is what they read" if run else "each parameter reruns a stage"
+    say(f"{first}: {count(len(findings), 'finding') if findings else well}")
     for where, text in findings:
         say(f"  {where}: {text}")
     for where, text in notes:
@@ -286,7 +283,7 @@ Exit status: 0 the same, 1 something differs or the pipeline fails, 2 bad input,
     "tolerances",
     type=ToleranceType(),
     multiple=True,
-    help="Judge the metrics, not the hashes: each value (whose key ends with KEY) within NUMBER of the committed one.",
+    help="Judge metrics, not hashes: each value (whose key ends with KEY) within NUMBER of the old one.",
 )
 @click.option(
     "--record", is_flag=True, help="When all is the same, write dvc.environment.json beside dvc.lock."
@@ -357,6 +354,87 @@ def _show_reproduction(result: "Result") -> None:
     say("  environment: " + ("the same as recorded" if not lines else "differs from the recorded one"))
     for line in lines:
         say(f"    {line}")
+
+
+@main.command(
+    epilog="""
+\b
+Exit status: 0 compared, 1 with --fail-if-worse: a model got worse by more than
+             chance, or its predictions are gone; 2 bad input.
+"""
+)
+@click.argument("revision")
+@click.argument("revision2", required=False)
+@click.option("--markdown", "form", flag_value="markdown", help="A comment for a pull request.")
+@click.option("--json", "form", flag_value="json", help="Everything, for machines.")
+@click.option(
+    "--fail-if-worse",
+    "level",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="ALPHA",
+    help="End with status 1 if an accuracy fell and its corrected p-value is below ALPHA.",
+)
+@click.pass_obj
+def compare(
+    directory: str, revision: str, revision2: str | None, form: str | None, level: float | None
+) -> None:
+    """What moved since REVISION (up to REVISION2, or the workspace), and is it more than chance?
+
+    Shows the parameters and metrics that moved. Of every CSV or TSV output
+    with the columns `actual` and `predicted`, one row an example, it compares
+    the two versions example by example: examples lost and gained, the exact
+    two-sided McNemar test, Newcombe's 95 % interval of the difference in
+    accuracy, and Holm's correction when there are several such files. Files
+    about different test sets are not tested.
+    """
+    from checks import compare as check
+    from checks import comparison
+
+    found = check.compare(directory, revision, revision2)
+    worse = found.worse(level) if level is not None else []
+    if form == "json":
+        say(output.as_json(comparison.as_data(found)))
+    elif form == "markdown":
+        for line in comparison.markdown(found, check.base_url(directory)):
+            say(line)
+    else:
+        for line in comparison.terminal(found):
+            say(line)
+    for test in worse:
+        what = (
+            test.reason
+            if test.gone
+            else f"got worse by more than chance (p = {test.p_holm:.2g}, below {level:g})"
+        )
+        click.echo(f"compare: {test.path} {what}", err=True)
+    sys.exit(1 if worse else 0)
+
+
+@main.command(name="all", epilog=STATUS)
+@click.option(
+    "--reproduce", "reproducing", is_flag=True, help="Reproduce HEAD as well (runs the whole pipeline)."
+)
+@click.pass_context
+def every(context: click.Context, reproducing: bool) -> None:
+    """Run deps, effects (without a run) and lock, and give one verdict."""
+    directory = context.obj
+    failed = []
+    for name, check in (
+        ("deps", lambda: _deps(directory, ())),
+        ("effects", lambda: _effects(directory, ())),
+        ("lock", lambda: _lock(directory, None, ())),
+    ):
+        if check():
+            failed.append(name)
+    if reproducing:
+        try:
+            context.invoke(reproduce)
+        except SystemExit as end:
+            if end.code not in (0, 1):
+                raise
+            failed += ["reproduce"] if end.code else []
+    say(f"checks: {'all is well' if not failed else 'something was found by ' + ', '.join(failed)}")
+    sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":

@@ -209,7 +209,7 @@ def _read_program(words: list[str], place: _Place, found: Commands) -> None:
 
 
 def _script_among(words: list[str], place: _Place, found: Commands) -> bool:
-    """Take the first project script among the words, as a launcher would: `torchrun train.py`, `./train.py`."""
+    """Take the first project script among the words: `./train.py`, `torchrun train.py`."""
     for word in words:
         if word.endswith(".py") and place.is_file(word):
             found.programs.append(Program("script", place.relative(word), place.wdir, place.paths))

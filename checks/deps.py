@@ -79,7 +79,7 @@ def _judge(pipeline: Pipeline, stage: Stage, roots: list[str]) -> Verdict:
 
 
 def _judge_folder(pipeline: Pipeline, folder: str, verdict: Verdict) -> None:
-    """A folder of code covers what it holds; that it may rerun the stage for nothing is said, not punished."""
+    """A folder of code covers what it holds; that it reruns the stage for nothing is said, not punished."""
     files = [path for path in pipeline.tracked or () if within(path, folder) and path.endswith(".py")]
     idle = [path for path in files if path not in verdict.needed]
     if files and idle:

@@ -115,7 +115,7 @@ def is_number(value: Any) -> bool:
 
 
 def deltas(old: Any, new: Any) -> list[tuple[str, Any, Any]]:
-    """The leaves that differ as (key, old, new), the largest relative change first; None for one that is not there."""
+    """The leaves that differ as (key, old, new), the largest relative change first; None: not there."""
     before, after = dict(leaves(old)), dict(leaves(new))
     changed = [
         (key, before.get(key), after.get(key))

@@ -98,7 +98,7 @@ def walk(program: Program, root: Path, roots: list[str]) -> Imported:
 
 
 def import_roots(root: Path) -> list[str]:
-    """The folders from which the project's own packages are imported: its root, `src`, what the build names."""
+    """The folders from which the project's packages are imported: its root, `src`, what the build names."""
     roots = ["."]
     if (root / "src").is_dir() and not (root / "src" / "__init__.py").exists():
         roots.append("src")
@@ -215,7 +215,7 @@ class _Walker:
                 self.import_module(f"{name}.{wanted}", why)
 
     def import_module(self, name: str, why: Place | None) -> _Module | None:
-        """Import a dotted name as Python would: every package on the way runs; None if outside the project."""
+        """Import a dotted name as Python would, with every package on the way; None if outside the project."""
         module: _Module | None = None
         package = ""
         parts = name.split(".")
@@ -416,7 +416,7 @@ class _Reader(ast.NodeVisitor):
 
 
 def _folder(node: ast.expr, assigned: dict[str, ast.expr]) -> _Folder | None:
-    """The folder that an expression such as `Path(__file__).resolve().parents[1]` means; None if it cannot be told."""
+    """The folder that an expression such as `Path(__file__).parents[1]` means; None if it cannot be told."""
     reader = _PathReader(assigned)
     try:
         path = reader.read(node)

@@ -190,7 +190,7 @@ def _short(info: Any) -> str:
 
 
 def in_remote(pipeline: Pipeline, stages: list[Stage], verdict: Verdict) -> None:
-    """See whether the remote has every output it should have; give up, and say so, when it does not answer."""
+    """See whether the remote has every output it should; say so when it does not answer."""
     if not pipeline.repo.config["remote"]:
         return
     failed: list[str] = []

@@ -104,7 +104,7 @@ class _Scratch:
         return probe.stat().st_atime_ns > 0
 
     def provide(self, stage: Stage, done: list[Stage]) -> str:
-        """Bring the data a stage reads that no earlier run here made; the path of what is not to be had, or ""."""
+        """Bring the data a stage reads and no run here made; returns the path of what is not to be had."""
         for dep in stage.deps:
             made = self.pipeline.producer(dep.path) if dep.inside else None
             if made is None or made[0] in done or (self.root / made[1].path).exists():
@@ -376,8 +376,8 @@ class _Scratch:
             ]
             if differ:
                 observation.findings.append(
-                    f"writes a different {differ[0]} when the keys of {file} that it does not declare are taken "
-                    "away: it reads them, or is not deterministic"
+                    f"writes a different {differ[0]} when the keys of {file} that it does not declare are "
+                    "taken away: it reads them, or is not deterministic"
                 )
         for out in stage.outs:
             data.remove(self.root / out.path)

@@ -135,7 +135,7 @@ class Pipeline:
         )
 
     def expansions(self) -> dict[str, dict[str, set[str]]]:
-        """For each file that `foreach` and `matrix` take values from: its keys, and the groups of stages they shape."""
+        """For each file that `foreach` and `matrix` take values from: its keys, and the groups they shape."""
         from dvc.parsing.context import ContextError
 
         shaped: dict[str, dict[str, set[str]]] = {}

@@ -1,4 +1,4 @@
-"""Runs the project's own programs on a clone of it: with the clone's code, and ended with all their children."""
+"""Runs a project's programs on a clone of it: with the clone's code, and ended with all their children."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ from typing import Any
 from checks import imports, watch
 from checks.pipeline import within
 
-# Loaded by every Python process, from a folder at the head of PYTHONPATH; gives way to the one it stands in front of.
+# Loaded by every Python process, from the head of PYTHONPATH; then loads the one it stands in front of.
 SITECUSTOMIZE = """
 import importlib.machinery, importlib.util, os, sys
 import checks_watch

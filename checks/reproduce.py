@@ -1,4 +1,4 @@
-"""`checks reproduce`: does a clean clone of this commit, with an empty cache, give the very hashes in dvc.lock?"""
+"""`checks reproduce`: does a clean clone, with an empty cache, give the very hashes in dvc.lock?"""
 
 import json
 import os
@@ -98,7 +98,7 @@ def reproduce(
 
 
 def _home(directory: str, project: Pipeline) -> Pipeline:
-    """The project whose cache may have the original outputs; the clone itself if the workspace cannot be read."""
+    """The project whose cache may have the original outputs; the clone itself if that cannot be read."""
     try:
         return project if is_bare(directory) else pipelines.load(directory)
     except BadInput:

@@ -13,7 +13,7 @@ from checks.errors import BadInput
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A clone of `commit`; `root` is the DVC project in it, `scratch` a folder beside it for whatever is needed."""
+    """A clone of `commit`; `root` is the DVC project in it, `scratch` a folder beside it for all else."""
 
     root: Path
     commit: str

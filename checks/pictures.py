@@ -1,0 +1,71 @@
+"""Pictures of single examples as text: they show in a GitHub comment, and need no server."""
+
+import math
+from pathlib import Path
+
+SHOWN = 10  # of the examples lost, and of those gained
+DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # bits of Braille patterns, (row, column)
+
+
+def holds(path: Path, examples: int) -> bool:
+    """Whether a .npy file holds that many grey pictures: (N, height, width), or (N, side × side)."""
+    import numpy
+
+    try:
+        array = numpy.load(path, allow_pickle=False, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    return array.dtype.kind in "biuf" and array.shape[:1] == (examples,) and _size(array.shape) is not None
+
+
+def _size(shape: tuple[int, ...]) -> tuple[int, int] | None:
+    if len(shape) == 3 and 4 <= min(shape[1:]) and max(shape[1:]) <= 64:
+        return shape[1], shape[2]
+    if len(shape) == 2 and 16 <= shape[1] <= 64 * 64 and math.isqrt(shape[1]) ** 2 == shape[1]:
+        return math.isqrt(shape[1]), math.isqrt(shape[1])
+    return None
+
+
+def draw(path: Path, indices: list[int]) -> dict[int, list[str]]:
+    """Draw examples with Braille dots, one for each pixel above the middle of its picture's range."""
+    import numpy
+
+    array = numpy.load(path, allow_pickle=False, mmap_mode="r")
+    size = _size(array.shape)
+    return (
+        {index: _dots(numpy.asarray(array[index], float).reshape(size)) for index in indices} if size else {}
+    )
+
+
+def _dots(image: "object") -> list[str]:
+    import numpy
+
+    pixels = numpy.asarray(image)
+    dark = pixels > (pixels.min() + pixels.max()) / 2
+    height, width = dark.shape
+    lines = []
+    for top in range(0, height, 4):
+        line = ""
+        for left in range(0, width, 2):
+            bits = 0
+            for row, columns in enumerate(DOTS):
+                for column, bit in enumerate(columns):
+                    if top + row < height and left + column < width and dark[top + row, left + column]:
+                        bits |= bit
+            line += chr(0x2800 + bits)
+        lines.append(line)
+    return lines
+
+
+def side_by_side(blocks: list[tuple[list[str], str]], across: int = 5) -> list[str]:
+    """Set drawings in rows, each above its caption."""
+    lines = []
+    for start in range(0, len(blocks), across):
+        row = blocks[start : start + across]
+        widths = [max(len(caption), *(len(line) for line in drawing)) + 2 for drawing, caption in row]
+        for number in range(max(len(drawing) for drawing, _ in row)):
+            cells = [drawing[number] if number < len(drawing) else "" for drawing, _ in row]
+            lines.append("".join(c.ljust(w, "\u2800") for c, w in zip(cells, widths, strict=True)))
+        lines.append("".join(caption.ljust(w) for (_, caption), w in zip(row, widths, strict=True)).rstrip())
+        lines.append("")
+    return lines[:-1]
