@@ -30,7 +30,7 @@ class Batch(Section):
     seed: Annotated[int, Field(ge=0)]
 
 
-@click.command("batch", cls=Stage)
+@click.command(cls=Stage)
 def main() -> None:
     """Divide the training images into train and validation, in data/batches.
 
@@ -92,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="batch")

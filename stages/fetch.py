@@ -26,7 +26,7 @@ class Fetch(Section):
     source: str | None
 
 
-@click.command("fetch", cls=Stage)
+@click.command(cls=Stage)
 def main() -> None:
     """Put the four IDX files of a data set into data/raw, decompressed.
 
@@ -77,4 +77,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="fetch")

@@ -32,7 +32,7 @@ class Preprocess(Section):
     dtype: Literal["float32", "float64"]
 
 
-@click.command("preprocess", cls=Stage)
+@click.command(cls=Stage)
 @click.option(
     "--raw",
     type=click.Path(path_type=Path),
@@ -133,4 +133,4 @@ def _check(raw: Path, part: str, classes: int) -> tuple[int, int, int]:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="preprocess")

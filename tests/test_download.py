@@ -1,118 +1,28 @@
 """Fetching, against real servers on this machine that do everything a server can do wrong."""
 
 import gzip
-import hashlib
 import io
 import itertools
 import os
 import shutil
-import ssl
 import subprocess
 import sys
 import tarfile
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mnistcore import idx
-from mnistcore.classes import Description
-from mnistcore.datasets import TABLE, Dataset, File
+from mnistcore.datasets import TABLE
 from mnistcore.download import Patience, check_named, fetch
 from mnistcore.errors import InputError
+from servers import GZIPPED, NAMES, PLAIN, dataset, is_complete, right, serve  # noqa: F401  (a fixture)
 
 PATIENCE = Patience(connect=5, piece=10, attempts=3, pause=0.01, npm=30)
 LITTLE_PATIENCE = PATIENCE._replace(piece=0.5, npm=2)
-NAMES = (
-    "train-images-idx3-ubyte",
-    "train-labels-idx1-ubyte",
-    "t10k-images-idx3-ubyte",
-    "t10k-labels-idx1-ubyte",
-)
-SHAPES = ((40, 5, 5), (40,), (20, 5, 5), (20,))
-random = np.random.default_rng(0)
-PLAIN = {
-    name: idx.encode(random.integers(0, 10, shape).astype("uint8"))
-    for name, shape in zip(NAMES, SHAPES, strict=True)
-}
-GZIPPED = {name: gzip.compress(data, mtime=0) for name, data in PLAIN.items()}
 IMAGES, LABELS = NAMES[:2]
-
-
-def dataset(mirrors=(), npm=None, gzipped=False) -> Dataset:
-    """A row of the table for the small data above."""
-    sums = {name: hashlib.sha256(data).hexdigest() for name, data in (GZIPPED if gzipped else PLAIN).items()}
-    files = tuple(File(name, shape, sums[name], gzipped) for name, shape in zip(NAMES, SHAPES, strict=True))
-    return Dataset(Description("small", "Small", tuple("0123456789")), files, tuple(mirrors), npm)
-
-
-def is_complete(folder: Path) -> bool:
-    """The four files are there, right, and nothing else is."""
-    return {path.name: path.read_bytes() for path in folder.iterdir()} == PLAIN
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Answers as the server's `answer` says; an answer is a function of this handler."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self):
-        name = self.path.rsplit("/", 1)[-1]
-        self.server.asked.append(name)
-        try:
-            self.server.answer(self, name)
-        except OSError:  # the client has gone, as it should
-            pass
-        self.close_connection = True
-
-    def log_message(self, *arguments):
-        pass
-
-    def head(self, status=200, **headers):
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), str(value))
-        self.send_header("Connection", "close")
-        self.end_headers()
-
-    def whole(self, data: bytes):
-        self.head(Content_Length=len(data))
-        self.wfile.write(data)
-
-
-def right(handler, name):
-    data = {f"{name}.gz": content for name, content in GZIPPED.items()}.get(name)
-    handler.whole(data) if data else handler.send_error(404)
-
-
-@pytest.fixture
-def serve():
-    """Start a server with the given answer; gives it, with its `url` and the names `asked` for."""
-    servers = []
-
-    def start(answer, certificate=None):
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.daemon_threads = True
-        server.answer, server.asked, server.over = answer, [], threading.Event()
-        scheme = "http"
-        if certificate:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(certificate)
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-            scheme = "https"
-        server.url = f"{scheme}://127.0.0.1:{server.server_port}/data/"
-        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        servers.append(server)
-        return server
-
-    yield start
-    for server in servers:
-        server.over.set()
-        server.shutdown()
-        server.server_close()
 
 
 @pytest.fixture(autouse=True)
