@@ -17,6 +17,7 @@ from mnistcore.arrays import open_array, writing_array
 from mnistcore.classes import one_hot
 from mnistcore.errors import InputError
 from mnistcore.files import replacing
+from mnistcore.streams import stream
 
 FLOATS = ("float32", "float64")
 GATHERED = 1 << 23  # bytes at a time: memory does not depend on how many there are
@@ -56,6 +57,29 @@ class Description(NamedTuple):
     image_shape: tuple[int, int]
     train: Size
     validation: Size
+
+
+def open_batches(folder: str | os.PathLike[str]) -> tuple[Description, Part, Part]:
+    """What the batch stage wrote to `folder`: its description, the training part and the validation part.
+
+    Raises
+    ------
+    InputError : as `open_part` and `read_description`, or if the arrays are not those described
+    """
+    folder = Path(folder)
+    description = read_description(folder / "batches.json")
+    parts = open_part(folder / "train"), open_part(folder / "validation")
+    for name, part, size in zip(("train", "validation"), parts, description[-2:], strict=True):
+        have = (len(part.labels), part.images.shape[1], part.targets.shape[1])
+        said = (size.examples, description.features, description.classes)
+        if have != said:
+            raise InputError(
+                f"{folder / name}: (examples, features, classes) are {have}, and in batches.json {said}; "
+                "run the batch stage again"
+            )
+    if parts[0].images.dtype != parts[1].images.dtype:
+        raise InputError(f"{folder}: train and validation differ in dtype; run the batch stage again")
+    return description, *parts
 
 
 def open_part(folder: str | os.PathLike[str]) -> Part:
@@ -142,11 +166,6 @@ def size_of(examples: int, batch_size: int, remainder: str) -> Size:
     return Size(examples, whole, batch_size if whole else 0)
 
 
-def generator(seed: int, purpose: str) -> np.random.Generator:
-    """A stream of random numbers of its own for each seed and purpose."""
-    return np.random.default_rng([seed, *purpose.encode()])
-
-
 def split(labels: np.ndarray, held_out: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Divide examples into those that train and those held out, each class in proportion.
 
@@ -172,7 +191,7 @@ def split(labels: np.ndarray, held_out: int, seed: int) -> tuple[np.ndarray, np.
     quotas, remainders = np.divmod(counts.astype(np.int64) * held_out, len(labels))
     most = np.argsort(-remainders, kind="stable")[: held_out - quotas.sum()]
     quotas[most] += 1
-    random = generator(seed, "held out")
+    random = stream(seed, "held out")
     is_held_out = np.zeros(len(labels), bool)
     for label, quota in enumerate(quotas):
         rows = np.flatnonzero(labels == label)

@@ -9,11 +9,12 @@ from typing import Annotated, Literal
 import click
 from pydantic import Field
 
-from mnistcore.batches import Description, gather, generator, open_part, size_of, split, write_description
+from mnistcore.batches import Description, gather, open_part, size_of, split, write_description
 from mnistcore.classes import read_description
 from mnistcore.errors import InputError
 from mnistcore.files import exclusive
 from mnistcore.normalize import Normalizer
+from mnistcore.streams import stream
 from stages.stage import Progress, Section, Stage, read_section, summarize
 
 PROCESSED = Path("data/processed")
@@ -76,7 +77,7 @@ def main() -> None:
         )  # written last: its presence says the rest is complete
         for part, rows in parts.items():
             if section.shuffle:
-                rows = generator(section.seed, f"order of {part}").permutation(rows)
+                rows = stream(section.seed, f"order of {part}").permutation(rows)
             for name in ("images.npy", "labels.npy", "targets.npy"):
                 gather(PROCESSED / "train" / name, rows, BATCHES / part / name)
             progress.update(len(rows))

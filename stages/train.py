@@ -13,7 +13,7 @@ from pydantic import Field
 
 from mnistcore import initializers, model, optimizers, schedules, stopping, training
 from mnistcore.augment import Augmentation, Augmenter
-from mnistcore.batches import open_part, read_description
+from mnistcore.batches import open_batches
 from mnistcore.errors import InputError
 from mnistcore.network import Dense, Network
 from mnistcore.streams import stream
@@ -240,8 +240,7 @@ def main(workers: int | None) -> None:
     """
     started = time.monotonic()
     section = read_section("train", Train)
-    description = read_description(BATCHES / "batches.json")
-    train, validation = open_part(BATCHES / "train"), open_part(BATCHES / "validation")
+    description, train, validation = open_batches(BATCHES)
     layers = [layer.build() for layer in section.layers]
     try:
         network = Network(description.features, layers, section.loss, section.precision)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mnistcore.batches import (
     Description,
     gather,
-    generator,
+    open_batches,
     open_part,
     read_description,
     size_of,
@@ -66,12 +66,6 @@ class TestSplit:
     def test_some_must_be_left(self, held_out):
         with pytest.raises(InputError, match="leave none"):
             split(np.zeros(3, "uint8"), held_out, seed=0)
-
-
-def test_a_stream_for_each_seed_and_purpose():
-    draws = {generator(seed, purpose).integers(1 << 60) for seed in (0, 1) for purpose in ("a", "b", "ab")}
-    assert len(draws) == 6
-    assert generator(0, "a").integers(1 << 60) in draws
 
 
 @pytest.mark.parametrize(
@@ -146,6 +140,37 @@ class TestPart:
         with pytest.raises(InputError, match=words) as caught:
             open_part(tmp_path)
         assert "\n" not in str(caught.value)
+
+
+class TestBatches:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        for part, rows in {"train": slice(None), "validation": slice(0, 1)}.items():
+            (tmp_path / part).mkdir()
+            TestPart().save(tmp_path / part, **{name: array[rows] for name, array in TestPart.arrays.items()})
+        description = Description(2, "keep", 2, 2, (1, 2), size_of(3, 2, "keep"), size_of(1, 2, "keep"))
+        write_description(tmp_path / "batches.json", description)
+        return tmp_path
+
+    def test_they_are_what_was_written(self, folder):
+        description, train, validation = open_batches(folder)
+        assert description.train == (3, 2, 1)
+        assert len(train.images) == 3 and len(validation.images) == 1
+
+    def test_arrays_of_another_run_are_refused(self, folder):
+        (folder / "train").rename(folder / "other")
+        (folder / "validation").rename(folder / "train")
+        (folder / "other").rename(folder / "validation")
+        with pytest.raises(
+            InputError, match=r"train: .* are \(1, 2, 2\), and in batches.json \(3, 2, 2\)"
+        ):
+            open_batches(folder)
+
+    def test_parts_of_another_dtype_are_refused(self, folder):
+        changed = {name: TestPart.arrays[name][:1].astype("float64") for name in ("images", "targets")}
+        TestPart().save(folder / "validation", labels=TestPart.arrays["labels"][:1], **changed)
+        with pytest.raises(InputError, match="differ in dtype"):
+            open_batches(folder)
 
 
 class TestDescription:
