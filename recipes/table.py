@@ -1,0 +1,170 @@
+"""recipes/README.md, generated: the table *published · here*, then each recipe's story and picture."""
+
+from collections.abc import Sequence
+from recipes.results import Result
+
+INTRODUCTION = """\
+# The published experiments
+
+<!-- Made by `python -m recipes table` from each recipe's about.yaml and reports/ and timings.json. -->
+
+Five published notebooks train handwritten-digit classifiers in plain NumPy; these are their experiments.
+Each recipe is the same data, the same architecture and the same hyper-parameters with the mathematics put
+right. One, the replay, keeps the original's slip and gives its printed table back digit for digit.
+
+"""
+
+NOTES = """\
+*Published* and *here* are test accuracies; here with mean and standard deviation over {seeds} seeds (the
+replay has one, its own). *Wanted* is what an independent implementation of the corrected experiment
+reaches. Epochs and pictures are of the first seed. Seconds per epoch are with one worker and no progress
+bar, beside the same experiment as a plain NumPy loop as the notebook wrote it
+([notebook_loops.py](notebook_loops.py): allocating, one example at a time where it did so, float64), by
+turns in one run, medians ([timings.json](timings.json)).
+
+"""
+
+RUNNING = """\
+## Running them
+
+```
+make recipes                                        # all of them, then this page and its pictures
+dvc repro recipes/dvc.yaml:train@mnist1000-plain    # train one
+python -m recipes run mnist1000-plain               # run one to its last stage
+dvc metrics diff                                    # a row for every figure that moved
+```
+
+A recipe runs the six scripts of the root pipeline in its own folder. Metrics, curves and predictions are
+in Git; data, models and the report with its figures are kept by DVC. Recipes whose `preprocess` sections
+are the same share that work: DVC runs it once and links the result into the other folders.
+
+### Adding a recipe
+
+1. Make `recipes/NAME/params.yaml`: copy the nearest recipe's and change what differs.
+2. Add `NAME` to the list `recipes` at the top of `recipes/dvc.yaml`.
+3. If its raw data are not the root pipeline's: `raw: data/raw`, a `fetch` section, and `NAME` in `fetching`.
+4. If you like, tell its story in `recipes/NAME/about.yaml`; every key in it is optional.
+5. `python -m recipes run NAME`, then commit `recipes/`.
+
+"""
+
+
+def readme(results: Sequence[Result]) -> str:
+    """The whole page as Markdown."""
+    figures = {result.name: _Figure(result) for result in results}
+    seeds = max(len(result.accuracies) for result in results)
+    parts = [INTRODUCTION, _table(results), "\n", NOTES.format(seeds=seeds)]
+    parts.append("![Test accuracy of every recipe, published and here](pictures/all.png)\n\n")
+    parts += [_story(result, figures) for result in results]
+    return "".join([*parts, RUNNING]).rstrip("\n") + "\n"
+
+
+def _table(results: Sequence[Result]) -> str:
+    header = [
+        "recipe",
+        "published",
+        "here, mean ± sd",
+        "wanted",
+        "epochs",
+        "seconds per epoch",
+        "the notebook's loop",
+        "times faster",
+    ]
+    rows = [header, ["---", *["---:"] * 7]]
+    for result in results:
+        timing = result.timing
+        times = ["", "", ""]
+        if timing:
+            ours, loop = timing["seconds_per_epoch"], timing["notebook_seconds_per_epoch"]
+            times = [_seconds(ours), _seconds(loop), f"{loop / ours:.1f}"]
+        rows.append(
+            [
+                f"[`{result.name}`](#{result.name})",
+                published(result),
+                here(result),
+                _wanted(result),
+                f"{result.epochs}",
+                *times,
+            ]
+        )
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def published(result: Result) -> str:
+    """The published test accuracy as printed, or what is said in place of it."""
+    value = result.about.get("published")
+    return result.about.get("published_note", "") if value is None else f"{value}"
+
+
+def here(result: Result) -> str:
+    """Test accuracy to four decimals: mean ± standard deviation, or the one value there is."""
+    return f"{result.mean:.4f}" + (f" ± {result.sd:.4f}" if len(result.accuracies) > 1 else "")
+
+
+def _wanted(result: Result) -> str:
+    about = result.about
+    if "between" in about:
+        wanted = "{} to {}".format(*about["between"])
+    elif "at_least" in about:
+        wanted = f"≥ {about['at_least']}"
+    elif "printed" in about:
+        return "the printed table"
+    else:
+        return ""
+    return wanted if result.reached else f"**{wanted}: missed**"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3f}" if value < 1 else f"{value:.2f}"
+
+
+def _story(result: Result, figures: "dict[str, _Figure]") -> str:
+    lines = [f"## {result.name}\n\n"]
+    for key, title in (("what", "What it is."), ("wrong", "What was wrong."), ("right", "What changes.")):
+        if key in result.about:
+            lines.append(f"**{title}** {' '.join(result.about[key].split()).format_map(figures)}\n\n")
+    if "printed" in result.about:
+        lines.append(replayed(result))
+    lines.append(f"![{result.name}: training, test and confusions](pictures/{result.name}.png)\n\n")
+    return "".join(lines)
+
+
+class _Figure:
+    """What a story may name in braces: {NAME}, a recipe's mean test accuracy; {NAME:epochs}, its epochs."""
+
+    def __init__(self, result: Result) -> None:
+        self.result = result
+
+    def __format__(self, what: str) -> str:
+        return f"{self.result.epochs}" if what == "epochs" else f"{self.result.mean:.3f}"
+
+
+def replay(result: Result) -> dict[str, list[str]]:
+    """The lines of the printed table, as this recipe's curves and metrics give them, to three decimals.
+
+    The notebook's error is Σ(y−o)², twice the loss ½Σ(y−o)² that is trained; its pass 0 is epoch 1 here.
+    """
+    loss, accuracy = result.curve("loss"), result.curve("accuracy")
+    rows = [pass_number + 1 for pass_number in result.about["printed"]["pass"]]
+    at = [int((loss[:, 0] == row).argmax()) for row in rows]
+    test = result.metrics["test"]
+    return {
+        "error": [*(f"{2 * loss[i, 1]:.3f}" for i in at), f"{2 * test['loss']:.3f}"],
+        "accuracy": [*(f"{accuracy[i, 1]:.3f}" for i in at), f"{test['accuracy']:.3f}"],
+    }
+
+
+def replayed(result: Result) -> str:
+    """The printed table and ours, line under line."""
+    printed, ours = result.about["printed"], replay(result)
+    lines = [["pass", *(str(number) for number in printed["pass"]), "test"]]
+    lines.append(["---", *["---:"] * len(lines[0][1:])])
+    for what in ("error", "accuracy"):
+        theirs = [*printed[what], printed[f"test_{what}"]]
+        lines.append([f"{what}, published", *theirs])
+        same = [
+            value if value == wanted else f"**{value}**"
+            for value, wanted in zip(ours[what], theirs, strict=True)
+        ]
+        lines.append([f"{what}, here", *same])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines) + "\n"
