@@ -15,6 +15,8 @@ from PIL import Image, ImageFilter, ImageOps
 
 from mnistcore.errors import InputError
 
+# What holds pixels alone: nothing that another program would be started for.
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "AVIF", "JPEG2000", "PPM", "ICO")
 LARGEST = 100_000_000  # pixels; a picture that claims more is refused before it is decoded
 WORKING_SIDE = 1024  # pixels; larger pictures are averaged down to about this first
 FAINTEST = 0.04  # of full contrast; what differs less from the background is not ink
@@ -65,10 +67,11 @@ def read_picture(path: str | os.PathLike[str]) -> Image.Image:
     InputError : one line, when the file is missing, is not a picture, is damaged, or is absurdly large
     """
     path = Path(path)
+    Image.init()  # else only the commonest formats are known
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large pictures; LARGEST decides here
-            with Image.open(path) as picture:
+            with Image.open(path, formats=FORMATS) as picture:
                 width, height = picture.size
                 if width * height > LARGEST:
                     raise InputError(f"{path}: {width:,} x {height:,} pixels are too many; scale it down first")
@@ -86,26 +89,48 @@ def read_picture(path: str | os.PathLike[str]) -> Image.Image:
         raise InputError(f"{path}: {what}; give a PNG, a JPEG or the like") from None
     except Image.DecompressionBombError:
         raise InputError(f"{path}: too many pixels; scale it down first") from None
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, TypeError, MemoryError) as error:
-        # Pillow's decoders raise any of these on damaged files
+    except InputError:
+        raise
+    except Exception as error:  # noqa: BLE001  what a decoder may raise on a damaged file is not told anywhere
         raise InputError(f"{path}: damaged, it can't be decoded ({' '.join(str(error).split())})") from None
 
 
+def read_drawing(path: str | os.PathLike[str], how: Frame) -> np.ndarray:
+    """The whole way from a picture file to a picture as the data set has them: `how.shape` uint8.
+
+    Raises
+    ------
+    InputError : one line that names the file
+    """
+    picture = read_picture(path)
+    try:
+        return frame(find_ink(picture), how)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+
+
 def _smaller(picture: Image.Image) -> Image.Image:
+    """The picture averaged down; its values must be such that can be, not an index in a palette."""
     factor = max(picture.size) // WORKING_SIDE
-    if factor < 2 or picture.mode in ("P", "PA", "1", "I;16", "I;16B", "I;16L"):
-        if factor < 2:
-            return picture
-        # averaging needs values that can be averaged: no palette index, no 16-bit word, no single bit
-        picture = _plain(picture)
-    return picture.reduce(factor)
-
-
-def _plain(picture: Image.Image) -> Image.Image:
-    """The same picture in a mode whose values can be averaged: F for 16 and 32 bit, else RGBA."""
+    if factor < 2:
+        return picture
     if picture.mode.startswith("I"):
-        return Image.fromarray(np.asarray(picture).astype(np.float32))
-    return picture if picture.mode == "F" else picture.convert("RGBA")
+        picture = Image.fromarray((np.asarray(picture) >> 8).clip(0, 255).astype(np.uint8))
+    return (picture if picture.mode == "F" else picture.convert("RGBA")).reduce(factor)
+
+
+def is_picture(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is of a format that can be decoded, told by its first bytes."""
+    Image.init()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            Image.open(path, formats=FORMATS).close()
+    except Image.UnidentifiedImageError:
+        return False
+    except Exception:  # noqa: BLE001  it is one, with something wrong: reading it tells what
+        return True
+    return True
 
 
 def find_ink(picture: Image.Image) -> np.ndarray:
@@ -135,6 +160,8 @@ def find_ink(picture: Image.Image) -> np.ndarray:
     ink = darker if dark_on_light else lighter
     if ink.max() < max(FAINTEST, floor):
         raise InputError("blank: nothing stands out from the background")
+    if min(grey.shape) > 64:  # the ripples that JPEG leaves around strokes would widen the bounding box, too
+        floor = max(floor, 0.1 * float(ink.max()))
     return _stretch(np.where(ink > floor, ink, 0.0))
 
 
@@ -148,7 +175,8 @@ def _border(grey: np.ndarray) -> tuple[float, float]:
 def _grey(picture: Image.Image) -> np.ndarray:
     """Luminance from 0 to 1 as (height, width) float64, transparency filled so that the ink shows."""
     if picture.mode.startswith("I") or picture.mode == "F":
-        values = np.asarray(picture).astype(np.float64)
+        with np.errstate(invalid="ignore"):
+            values = np.asarray(picture).astype(np.float64)
         values = np.where(np.isfinite(values), values, 0.0)
         low, high = float(values.min()), float(values.max())
         if low >= 0 and high <= 65535 and picture.mode != "F":
