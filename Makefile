@@ -30,8 +30,8 @@ test-slow: $(READY)  ## run the slow proofs as well (under thirty minutes)
 check: $(READY)  ## validate the pipeline: code dependencies, parameters, lock, reproduction
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m checks all
 
-recipes: $(READY)  ## rerun the published experiments
-	@PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro recipes/dvc.yaml
+recipes: $(READY)  ## run the published experiments and write recipes/README.md
+	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m recipes run
 
 bench: $(READY)  ## time training against PyTorch, scikit-learn, JAX and bare matrix products
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m benchmarks
