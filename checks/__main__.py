@@ -24,11 +24,13 @@ class Checks(click.Group):
     """Ends an interruption cleaned up, and as a shell expects: 130 after SIGINT, 143 after SIGTERM."""
 
     def invoke(self, context: click.Context) -> Any:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+        before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         try:
             return super().invoke(context)
         except KeyboardInterrupt:
             sys.exit(130)
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 @click.group(
@@ -83,11 +85,11 @@ def _deps(directory: str, names: tuple[str, ...], fix: bool = False) -> int:
         missing = sum(len(verdict.missing) for verdict in wrong)
         needless = sum(len(verdict.needless) for verdict in wrong)
         say(
-            f"deps: {len(wrong)} of {count(len(stages), 'stage')} list the wrong code: "
+            f"deps: the wrong code is listed by {len(wrong)} of {count(len(stages), 'stage')}: "
             f"{missing} missing, {needless} needless (--fix rewrites them){tail}"
         )
     else:
-        say(f"deps: {count(len(stages), 'stage lists', 'stages list')} exactly the code they import{tail}")
+        say(f"deps: every stage lists exactly the code it imports ({count(len(stages), 'stage')}){tail}")
     for verdict in verdicts:
         for line in deps.shown(verdict):
             say(line)

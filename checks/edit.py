@@ -169,13 +169,19 @@ class _Change:
             end = body.value[after - 1][1].end_mark.index
             return f"{self.text[:end]}, deps: [{', '.join(map(_quoted, paths))}]{self.text[end:]}"
         lines = self.text.splitlines(keepends=True)
-        mark = body.value[after if after < len(keys) else after - 1][0].start_mark
-        if lines[mark.line][: mark.column].strip():
+        key, command = body.value[after - 1]
+        if lines[key.start_mark.line][: key.start_mark.column].strip():
             return None
-        indent = " " * mark.column
+        if command.style in ("|", ">"):  # where such a text ends is told by what follows it
+            line = body.value[after][0].start_mark.line if after < len(keys) else key.start_mark.line
+        else:
+            line = command.end_mark.line + 1
+            if not lines[line - 1].endswith("\n"):
+                lines[line - 1] += self._line_end
+        indent = " " * key.start_mark.column
         new = [f"{indent}deps:{self._line_end}"]
         new += [f"{indent}  - {_quoted(path)}{self._line_end}" for path in paths]
-        return "".join([*lines[: mark.line], *new, *lines[mark.line :]])
+        return "".join([*lines[:line], *new, *lines[line:]])
 
     @property
     def _line_end(self) -> str:

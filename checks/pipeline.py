@@ -10,6 +10,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
+from contextlib import chdir
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -116,7 +117,7 @@ class Pipeline:
             outs=tuple(self._output(out) for out in stage.outs),
             params=params,
             interpolated={
-                self.relative(os.path.abspath(name)): tuple(keys) for name, keys in stage.tracked_vars.items()
+                self.relative(self.root / name): tuple(keys) for name, keys in stage.tracked_vars.items()
             },
             frozen=bool(stage.frozen),
             always_changed=bool(stage.always_changed),
@@ -149,7 +150,7 @@ class Pipeline:
                         continue
                     if meta and meta.source:
                         group = f"{entry}@*" if file == "dvc.yaml" else f"{file}:{entry}@*"
-                        source = self.relative(os.path.abspath(meta.source))
+                        source = self.relative(self.root / meta.source)
                         shaped.setdefault(source, {}).setdefault(meta.path(), set()).add(group)
         return shaped
 
@@ -221,11 +222,15 @@ def load(start: str | os.PathLike[str] = ".") -> Pipeline:
 
     logging.getLogger("dvc").setLevel(logging.CRITICAL)
     try:
-        repo = Repo(Repo.find_root(os.fspath(start)))
-        pipeline = Pipeline(repo)
-        repo.check_graph(stages=[])  # cycles, overlapping outputs
+        root = Repo.find_root(os.fspath(start))
+        with chdir(root):  # DVC tells paths relative to the current folder
+            repo = Repo(root)
+            pipeline = Pipeline(repo)
+            repo.check_graph(stages=[])  # cycles, overlapping outputs
     except DvcException as error:
         raise BadInput(str(error)) from None
+    except Exception as error:  # DVC trusts what it reads: a dvc.lock edited by hand may hold anything
+        raise BadInput(f"DVC cannot read this project: {type(error).__name__}: {error}") from None
     if not pipeline.stages:
         raise BadInput(f"{pipeline.root.name}: no dvc.yaml with stages in this project")
     return pipeline
