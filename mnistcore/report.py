@@ -258,7 +258,7 @@ def _panel(title: str, lines: Sequence[tuple[str, np.ndarray]]) -> dict[str, Any
     values = np.concatenate([points[:, 1] for _, points in lines])
     values = values[np.isfinite(values)]
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
-    logarithmic = low > 0 and high > 20 * low
+    logarithmic = low > 0 and high > 20 * low and title != "Learning rate"  # a decay to zero has no such scale
     if logarithmic:
         ticks = [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
         low, high = ticks[0], ticks[-1]

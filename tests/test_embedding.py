@@ -64,7 +64,7 @@ def test_the_unpacked_network_keeps_every_probability_within_the_promise():
         [Dense(10, "identity")],
         [Dense(12, "softmax"), Dense(10, "tanh")],
     ],
-    ids=str,
+    ids=["sigmoid", "deep", "linear", "tanh"],
 )
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_any_architecture(dense, precision):
