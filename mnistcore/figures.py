@@ -2,7 +2,7 @@
 
 Drawn on `matplotlib.figure.Figure` itself, not through pyplot: no global state,
 no display to choose, and half the import time. Whatever matplotlibrc a reader
-has is kept out (`_styled`), since it would change the bytes; so would a layout
+has is kept out (`styled`), since it would change the bytes; so would a layout
 that Matplotlib computes, hence every axes has its place in inches.
 """
 
@@ -60,7 +60,7 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-def _styled(draw: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+def styled(draw: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Run under Matplotlib's own defaults and `STYLE`, whatever the reader's matplotlibrc says."""
 
     @functools.wraps(draw)
@@ -75,7 +75,7 @@ def _styled(draw: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     return wrapper
 
 
-@_styled
+@styled
 def save(figure: "Figure", path: str | os.PathLike[str], dpi: int) -> None:
     """Write a figure as PNG of at most 256 colours: nobody sees the difference, and Git keeps a third of the bytes.
 
@@ -93,7 +93,7 @@ def save(figure: "Figure", path: str | os.PathLike[str], dpi: int) -> None:
         picture.save(file, format="png", optimize=True, dpi=(dpi, dpi))
 
 
-@_styled
+@styled
 def learning_curves(curves: Mapping[str, np.ndarray]) -> "Figure":
     """Loss and accuracy by epoch, and the learning rate if it changes.
 
@@ -106,14 +106,14 @@ def learning_curves(curves: Mapping[str, np.ndarray]) -> "Figure":
     epochs = curves["train/loss"][:, 0]
     rate = curves.get("learning_rate", np.empty((0, 2)))
     changes = np.unique(rate[:, 1]).size > 1
-    figure = _page(
+    figure = page(
         (11.4 if changes else 8.4, 4.0),
         "Learning curves",
         f"{len(epochs):,} {'epoch' if len(epochs) == 1 else 'epochs'}; "
         "the training values come from the passes that train the network",
     )
     for left, what, title, written in ((0.8, "loss", "Loss", "{:.3g}".format), (4.7, "accuracy", "Accuracy", _percent)):
-        axes = _axes(figure, (left, 0.7, 2.2, 2.05))
+        axes = place_axes(figure, (left, 0.7, 2.2, 2.05))
         ends = []
         for part, colour in (("train", BLUE), ("validation", VERMILION)):
             if f"{part}/{what}" in curves:
@@ -125,7 +125,7 @@ def learning_curves(curves: Mapping[str, np.ndarray]) -> "Figure":
         if what == "accuracy":
             axes.yaxis.set_major_formatter(_percent_tick)
     if changes:
-        axes = _axes(figure, (8.8, 0.7, 2.2, 2.05))
+        axes = place_axes(figure, (8.8, 0.7, 2.2, 2.05))
         axes.plot(*rate.T, color=INK)
         _finish_curve(axes, "Learning rate", epochs)
     return figure
@@ -162,7 +162,7 @@ def _label_ends(axes: "Axes", ends: Sequence[tuple[float, str, str]]) -> None:
         axes.text(1.04, height, text, color=colour, size=9, va="center", transform=axes.transAxes)
 
 
-@_styled
+@styled
 def confusion(counts: np.ndarray, names: Sequence[str]) -> "Figure":
     """The confusion matrix, coloured by the errors alone: the diagonal would drown them.
 
@@ -177,14 +177,14 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> "Figure":
     errors = counts - np.diag(np.diag(counts))
     side = max(4.6, 0.46 * classes)
     gutter = 0.62 + 0.08 * max(len(name) for name in names)
-    figure = _page(
+    figure = page(
         (gutter + side + MARGIN, HEADER + side + gutter),
         "Confusion matrix",
         f"{errors.sum():,} errors among {examples:,} test images; colour shows the errors",
     )
-    axes = _axes(figure, (gutter, gutter, side, side))
+    axes = place_axes(figure, (gutter, gutter, side, side))
     most = max(int(errors.max()), 1)
-    axes.imshow(np.where(errors > 0, errors, np.nan), cmap=_warmth(), vmin=0, vmax=most, interpolation="nearest")
+    axes.imshow(np.where(errors > 0, errors, np.nan), cmap=warmth(), vmin=0, vmax=most, interpolation="nearest")
     size = min(10.0, 4.6 * 22 / classes)
     for row, column in zip(*np.nonzero(counts), strict=True):
         on_diagonal = row == column
@@ -219,14 +219,14 @@ def _square(place: int):
     return Rectangle((place - 0.5, place - 0.5), 1, 1, facecolor=PALE, edgecolor=PAPER, zorder=0)
 
 
-def _warmth() -> "Colormap":
+def warmth() -> "Colormap":
     """From almost paper to dark vermilion."""
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("warmth", ["#fdf3ea", "#f4b183", VERMILION, "#8a3a00"])
 
 
-@_styled
+@styled
 def mistakes(
     pictures: np.ndarray,
     actual: Sequence[str],
@@ -252,8 +252,8 @@ def mistakes(
     down = cell + caption + (0.2 if wordy else 0.0)
     size = (2 * MARGIN + columns * across - (across - cell), HEADER + rows * down + 0.1)
     told = f"the {shown:,} most confident of {errors:,} errors" if shown < errors else f"all errors: {errors:,}"
-    figure = _page(size, "Worst mistakes", f"actual → predicted, and the network's confidence; {told}")
-    axes = _axes(figure, (0, 0, *size), xlim=(0, size[0]), ylim=(0, size[1]))
+    figure = page(size, "Worst mistakes", f"actual → predicted, and the network's confidence; {told}")
+    axes = place_axes(figure, (0, 0, *size), xlim=(0, size[0]), ylim=(0, size[1]))
     axes.axis("off")
     for place, picture in enumerate(pictures):
         left = MARGIN + place % columns * across
@@ -279,7 +279,7 @@ def mistakes(
     return figure
 
 
-@_styled
+@styled
 def first_layer(weights: np.ndarray, image_shape: tuple[int, int], names: Sequence[str] | None = None) -> "Figure":
     """The weights of first-layer units as pictures: what each looks for (blue) and avoids (vermilion).
 
@@ -310,18 +310,18 @@ def first_layer(weights: np.ndarray, image_shape: tuple[int, int], names: Sequen
         told = f"the {len(order):,} of {units:,} units with the largest weights"
     else:
         told = f"{units:,} {'unit' if units == 1 else 'units'}, the largest weights first"
-    figure = _page(
+    figure = page(
         (2 * MARGIN + across + 0.95, max(HEADER + down + MARGIN, 3.4)), "First-layer weights", f"{told}; ink where it is blue raises a unit, where it is orange lowers it"
     )
     height = figure.get_size_inches()[1]
-    axes = _axes(figure, (MARGIN, height - HEADER - down, across, down))
+    axes = place_axes(figure, (MARGIN, height - HEADER - down, across, down))
     limit = float(np.quantile(np.abs(pictures), 0.999)) or 1.0
     image = axes.imshow(mosaic, cmap=_balance(), vmin=-limit, vmax=limit, interpolation="nearest", aspect="auto")
     axes.axis("off")
     for place, name in enumerate(names or ()):
         x, y = place % columns * (wide + gap) + wide / 2 - 0.5, place // columns * (tall + below) + tall
         axes.text(x, y, name, weight="bold", ha="center", va="top")
-    scale = _axes(figure, (MARGIN + across + 0.25, height - HEADER - min(down, 2.1), 0.14, min(down, 2.1)))
+    scale = place_axes(figure, (MARGIN + across + 0.25, height - HEADER - min(down, 2.1), 0.14, min(down, 2.1)))
     bar = figure.colorbar(image, cax=scale, ticks=[-limit, 0, limit])
     bar.ax.set_yticklabels([f"−{limit:.2g}", "0", f"{limit:.2g}"])
     bar.outline.set_visible(False)
@@ -336,16 +336,16 @@ def _balance() -> "Colormap":
     return LinearSegmentedColormap.from_list("balance", ["#7a3300", VERMILION, "#f8f8f8", BLUE, "#003a5c"])
 
 
-@_styled
+@styled
 def reliability_diagram(bins: Reliability) -> "Figure":
     """Accuracy against confidence with 95 % intervals, and below it how many predictions each bin holds."""
     examples, width = int(bins.counts.sum()), 1 / len(bins.counts)
-    figure = _page(
+    figure = page(
         (5.7, 6.3),
         "Reliability",
         f"expected calibration error {_percent(bins.expected_calibration_error)}, {len(bins.counts)} bins",
     )
-    axes = _axes(figure, (1.05, 1.95, 4.2, 3.4), xlim=(0, 1), ylim=(0, 1))
+    axes = place_axes(figure, (1.05, 1.95, 4.2, 3.4), xlim=(0, 1), ylim=(0, 1))
     axes.plot([0, 1], [0, 1], color=FAINT, linewidth=1, linestyle=(0, (4, 3)))
     axes.text(0.06, 0.02, "ideal", color=FAINT, size=9)
     filled = np.flatnonzero(bins.counts)
@@ -359,7 +359,7 @@ def reliability_diagram(bins: Reliability) -> "Figure":
     axes.set_ylabel("accuracy (bars: 95 % interval)")
     axes.tick_params(labelbottom=False)
     axes.grid()
-    below = _axes(figure, (1.05, 0.7, 4.2, 1.05), xlim=(0, 1))
+    below = place_axes(figure, (1.05, 0.7, 4.2, 1.05), xlim=(0, 1))
     centres = (filled + 0.5) * width
     below.bar(centres, bins.counts[filled], width=0.86 * width, color=BLUE)
     below.set_yscale("log")
@@ -383,7 +383,7 @@ def _percent_tick(value: float, _: int) -> str:
     return f"{100 * value:.4g} %"
 
 
-@_styled
+@styled
 def per_class(counts: np.ndarray, names: Sequence[str]) -> "Figure":
     """Precision and recall of each class as bars that hang from 100 %, so that their length is what is missing.
 
@@ -398,12 +398,12 @@ def per_class(counts: np.ndarray, names: Sequence[str]) -> "Figure":
     classes = len(names)
     gutter = 0.65 + 0.085 * max(len(name) for name in names)
     tall = 0.46 * classes
-    figure = _page(
+    figure = page(
         (gutter + 5.2 + 2 * MARGIN, HEADER + 0.25 + tall + 0.6),
         "Precision and recall by class",
         "the length of a bar is what is missing to 100 %",
     )
-    axes = _axes(figure, (gutter, 0.6, 5.2, tall))
+    axes = place_axes(figure, (gutter, 0.6, 5.2, tall))
     lowest = min(precision.min(), recall.min())
     room = max((1 - lowest) * 1.18, 1e-3)
     places = np.arange(classes)
@@ -424,7 +424,7 @@ def per_class(counts: np.ndarray, names: Sequence[str]) -> "Figure":
     return figure
 
 
-def _page(size: tuple[float, float], title: str, subtitle: str) -> "Figure":
+def page(size: tuple[float, float], title: str, subtitle: str) -> "Figure":
     """An empty figure of `size` inches with its title and subtitle at the top left."""
     from matplotlib.figure import Figure
 
@@ -435,7 +435,7 @@ def _page(size: tuple[float, float], title: str, subtitle: str) -> "Figure":
     return figure
 
 
-def _axes(figure: "Figure", place: tuple[float, float, float, float], **options) -> "Axes":
+def place_axes(figure: "Figure", place: tuple[float, float, float, float], **options) -> "Axes":
     """Axes at (left, bottom, width, height), in inches."""
     width, height = figure.get_size_inches()
     left, bottom, wide, high = place

@@ -1,6 +1,8 @@
 """What each recipe is and what it reached, read from its folder: about.yaml, reports/ and timings.json."""
 
 import json
+import math
+import statistics
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -8,7 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from mnistcore.curves import read_curves
 from mnistcore.errors import InputError
+from mnistcore.metrics import confusion_matrix
 
 HERE = Path(__file__).parent
 TIMINGS = HERE / "timings.json"
@@ -56,11 +60,6 @@ class Result:
     timing: dict[str, float] | None
 
     @property
-    def seeds(self) -> list[int]:
-        """The seeds trained; a single one is not named by the metrics."""
-        return self.metrics["seeds"]["list"] if "seeds" in self.metrics else [0]
-
-    @property
     def accuracies(self) -> list[float]:
         """Test accuracy of each seed."""
         if "seeds" in self.metrics:
@@ -70,12 +69,12 @@ class Result:
     @property
     def mean(self) -> float:
         """Test accuracy, the mean over the seeds."""
-        return float(np.mean(self.accuracies))
+        return statistics.fmean(self.accuracies)
 
     @property
     def sd(self) -> float:
         """Sample standard deviation of the test accuracy over the seeds; NaN for one seed."""
-        return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else float("nan")
+        return statistics.stdev(self.accuracies) if len(self.accuracies) > 1 else math.nan
 
     @property
     def reached(self) -> bool:
@@ -83,28 +82,21 @@ class Result:
         low, high = self.about.get("between", (self.about.get("at_least", 0.0), 1.0))
         return low <= self.mean <= high
 
-    def curve(self, what: str) -> np.ndarray:
-        """One learning curve of the first seed, such as "loss": (epochs, 2) float64, epoch and value."""
-        path = HERE / self.name / "reports" / "curves" / "plots" / "metrics" / "train" / f"{what}.tsv"
-        return np.loadtxt(path, skiprows=1, ndmin=2, delimiter="\t")
-
     @cached_property
+    def curves(self) -> dict[str, np.ndarray]:
+        """The learning curves of the first seed, such as "train/loss": (epochs, 2), epoch and value."""
+        return read_curves(HERE / self.name / "reports" / "curves")
+
+    @property
     def epochs(self) -> int:
         """How many epochs the first seed was trained for."""
-        return len(self.curve("loss"))
+        return len(self.curves["train/loss"])
 
     def confusion(self) -> np.ndarray:
         """How often each class (row) was taken for each class (column) by the first seed's network."""
-        pairs = np.loadtxt(
-            HERE / self.name / "reports" / "predictions.csv",
-            delimiter=",",
-            skiprows=1,
-            usecols=(0, 1),
-            dtype=int,
-        )
-        counts = np.zeros((pairs.max() + 1,) * 2, dtype=int)
-        np.add.at(counts, (pairs[:, 0], pairs[:, 1]), 1)
-        return counts
+        path = HERE / self.name / "reports" / "predictions.csv"
+        pairs = np.loadtxt(path, delimiter=",", skiprows=1, usecols=(0, 1), dtype=np.int64)
+        return confusion_matrix(*pairs.T, int(pairs.max()) + 1)
 
 
 def _yaml(path: Path) -> Any:

@@ -144,7 +144,7 @@ def replay(result: Result) -> dict[str, list[str]]:
 
     The notebook's error is Σ(y−o)², twice the loss ½Σ(y−o)² that is trained; its pass 0 is epoch 1 here.
     """
-    loss, accuracy = result.curve("loss"), result.curve("accuracy")
+    loss, accuracy = result.curves["train/loss"], result.curves["train/accuracy"]
     rows = [pass_number + 1 for pass_number in result.about["printed"]["pass"]]
     at = [int((loss[:, 0] == row).argmax()) for row in rows]
     test = result.metrics["test"]
