@@ -1,88 +1,86 @@
 """Activation functions, each with its derivative.
 
-Both work in place. The derivative is taken from the activation itself, so the
-pre-activation need not be kept: relu' = [a > 0], sigmoid' = a(1 − a),
-tanh' = 1 − a².
+A function replaces the pre-activations z of a layer by its activations a and
+writes the slope da/dz, element by element, where the backward pass will want it.
+The slope is found from a: relu' = [a > 0], sigmoid' = a (1 − a), tanh' = 1 − a².
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
-
-class Activation(NamedTuple):
-    """A function and its derivative.
-
-    forward(z) : replaces pre-activations z, (batch, units), by activations a
-    backward(delta, a, scratch) : replaces ∂loss/∂a in `delta` by ∂loss/∂z; `scratch` is like `delta`
-    """
-
-    forward: Callable[[np.ndarray], None]
-    backward: Callable[[np.ndarray, np.ndarray, np.ndarray], None]
+# activate(z, slope, positive): z (batch, units) becomes a; slope is like z, or None if not wanted;
+# positive is room for booleans, like z
+Activate = Callable[[np.ndarray, np.ndarray | None, np.ndarray | None], None]
 
 
-def _identity(z):
-    pass
+def identity(z, slope=None, positive=None):
+    if slope is not None:
+        slope.fill(1)
 
 
-def _identity_backward(delta, a, scratch):
-    pass
+def relu(z, slope=None, positive=None):
+    if slope is None:
+        np.maximum(z, _ZERO[z.dtype], out=z)
+        return
+    # Multiplying by the slope is several times faster than np.maximum, and keeps NaN as well.
+    np.greater(z, _ZERO[z.dtype], out=positive)
+    np.copyto(slope, positive)
+    np.multiply(z, slope, out=z)
 
 
-def _relu(z):
-    np.maximum(z, 0, out=z)
+def relu_straight_through(z, slope=None, positive=None):
+    relu(z)
+    identity(z, slope)
 
 
-def _relu_backward(delta, a, scratch):
-    np.greater(a, 0, out=scratch)
-    np.multiply(delta, scratch, out=delta)
-
-
-def _sigmoid(z):
+def sigmoid(z, slope=None, positive=None):
     # 1 / (1 + exp(−z)) = ½ + ½ tanh(z/2), which cannot overflow.
-    np.multiply(z, 0.5, out=z)
+    half = _HALF[z.dtype]
+    np.multiply(z, half, out=z)
     np.tanh(z, out=z)
-    np.multiply(z, 0.5, out=z)
-    np.add(z, 0.5, out=z)
+    np.multiply(z, half, out=z)
+    np.add(z, half, out=z)
+    if slope is not None:
+        np.subtract(_ONE[z.dtype], z, out=slope)
+        np.multiply(slope, z, out=slope)
 
 
-def _sigmoid_backward(delta, a, scratch):
-    np.subtract(1, a, out=scratch)
-    np.multiply(scratch, a, out=scratch)
-    np.multiply(delta, scratch, out=delta)
-
-
-def _tanh(z):
+def tanh(z, slope=None, positive=None):
     np.tanh(z, out=z)
+    if slope is not None:
+        np.multiply(z, z, out=slope)
+        np.subtract(_ONE[z.dtype], slope, out=slope)
 
 
-def _tanh_backward(delta, a, scratch):
-    np.multiply(a, a, out=scratch)
-    np.subtract(1, scratch, out=scratch)
-    np.multiply(delta, scratch, out=delta)
-
-
-def _softmax(z):
-    # Shifting all logits of a row changes nothing; with the largest at 0, exp cannot overflow.
+def softmax(z, slope=None, positive=None):
+    # Shifting all logits of a row changes nothing; with the largest at 0, exp cannot overflow. Its derivative
+    # is not element by element, so that it has no slope, and its place is the output layer.
     np.subtract(z, z.max(axis=1, keepdims=True), out=z)
     np.exp(z, out=z)
     np.divide(z, z.sum(axis=1, keepdims=True), out=z)
 
 
-def _softmax_backward(delta, a, scratch):
-    # ∂a_j/∂z_i = a_j([i = j] − a_i), hence ∂loss/∂z_i = a_i (δ_i − Σ_j δ_j a_j).
-    np.multiply(delta, a, out=scratch)
-    np.subtract(delta, scratch.sum(axis=1, keepdims=True), out=delta)
-    np.multiply(delta, a, out=delta)
+def softmax_backward(delta: np.ndarray, a: np.ndarray) -> None:
+    """Turn ∂loss/∂a of a softmax, `delta` (batch, K), into ∂loss/∂z.
+
+    ∂a_j/∂z_i = a_j ([i = j] − a_i), hence ∂loss/∂z_i = a_i (δ_i − Σ_j δ_j a_j).
+    """
+    delta -= np.einsum("ij,ij->i", delta, a)[:, None]
+    delta *= a
 
 
-ACTIVATIONS = {
-    "identity": Activation(_identity, _identity_backward),
-    "relu": Activation(_relu, _relu_backward),
+ACTIVATIONS: dict[str, Activate] = {
+    "identity": identity,
+    "relu": relu,
     # Passes the gradient as if relu were the identity (Bengio et al. 2013, "straight-through").
-    "relu-straight-through": Activation(_relu, _identity_backward),
-    "sigmoid": Activation(_sigmoid, _sigmoid_backward),
-    "tanh": Activation(_tanh, _tanh_backward),
-    "softmax": Activation(_softmax, _softmax_backward),
+    "relu-straight-through": relu_straight_through,
+    "sigmoid": sigmoid,
+    "tanh": tanh,
+    "softmax": softmax,
 }
+
+# Constants as arrays: NumPy takes longer to convert a Python number than to work on a small array.
+_ZERO, _HALF, _ONE = (
+    {np.dtype(dtype): np.array(value, dtype) for dtype in ("float32", "float64")} for value in (0, 0.5, 1)
+)

@@ -127,7 +127,7 @@ class Network:
         outputs = np.empty((len(images), self.classes), self.precision)
         for start in range(0, len(images), chunk):
             z = self._pre_activations(images[start : start + chunk])
-            ACTIVATIONS[self.layers[-1].dense.activation].forward(z)
+            ACTIVATIONS[self.layers[-1].dense.activation](z)
             outputs[start : start + chunk] = z
         return outputs
 
@@ -139,7 +139,7 @@ class Network:
             if layer.biases is not None:
                 z += layer.biases
             if layer is not self.layers[-1]:
-                ACTIVATIONS[layer.dense.activation].forward(z)
+                ACTIVATIONS[layer.dense.activation](z)
             a = z
         return z
 
@@ -191,8 +191,8 @@ def _validate(features: int, layers: list[Dense], loss: str, precision: str) -> 
             raise InputError(f"network: layer {number}: drop_rate {dense.drop_rate} is not in [0, 1)")
     if layers[-1].drop_rate:
         raise InputError("network: the output layer cannot drop units")
-    allowed = LOSSES[loss].outputs
-    if allowed is not None and layers[-1].activation not in allowed:
-        raise InputError(
-            f"network: the loss '{loss}' needs a {allowed[0]} output, not '{layers[-1].activation}'"
-        )
+    if any(dense.activation == "softmax" for dense in layers[:-1]):
+        raise InputError("network: softmax is for the output layer")
+    output = LOSSES[loss].output
+    if output not in (None, layers[-1].activation):
+        raise InputError(f"network: the loss '{loss}' needs a {output} output, not '{layers[-1].activation}'")

@@ -5,59 +5,66 @@ A batch is worked in two phases, each cut into a fixed number of shards:
 1. By examples. Each shard takes its rows of the batch forward to the loss and
    back to the deltas, δ = ∂loss/∂z, of every layer; no row needs another.
 2. By parameters. Each shard forms the gradient of its rows of every weight
-   matrix, aᵀ δ over the whole batch, and updates those parameters at once.
+   matrix, aᵀ δ over the whole batch, and may update them at once.
 
 So no gradient is ever summed over shards, and the bits depend on the number of
 shards, never on how many threads work them.
 
 With z = a W + b per layer (a the layer's inputs), the chain rule gives
     ∂loss/∂W = aᵀ δ,   ∂loss/∂b = Σ_batch δ,   ∂loss/∂a = δ Wᵀ,
-and the activation's derivative turns ∂loss/∂a into the δ of the layer below.
+and ∂loss/∂a times the slope of the activation is the δ of the layer below.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from mnistcore.activations import ACTIVATIONS
 from mnistcore.losses import LOSSES
-from mnistcore.network import Network
+from mnistcore.network import Layer, Network
+
+# A batch smaller than this many multiplications is not cut: handing over to a thread would take longer.
+SMALLEST_SHARD = 1 << 20
+# Elements of a gradient that is formed at a time: few enough to be used while still in the cache.
+BLOCK = 1 << 16
 
 
-@dataclass
+@dataclass(frozen=True)
 class Rows:
-    """Views of the buffers for some rows of a batch: one shard of phase 1, or the batch as a whole.
+    """Views of the buffers for some rows of a batch: one shard of phase 1, or the whole batch.
 
-    inputs : (rows, features), targets (rows, K), labels (rows,)
-    activations[k] : (rows, units) of layer k before dropout; dropped[k] after it (the same array without)
-    deltas[k] : (rows, units) ∂loss/∂z of layer k
+    inputs (rows, features), targets (rows, K), labels (rows,), losses (rows,), correct (rows,)
+    activations[k] : (rows, units) outputs of layer k, after dropout
+    deltas[k] : (rows, units) δ of layer k; between the passes, the slope of its activation
+    masks[k] : (rows, units) what dropout multiplies with; None: no dropout in layer k
+    temporary[k], positive[k] : (rows, units) room for ∂loss/∂a, and for booleans
     """
 
+    start: int
     inputs: np.ndarray
     targets: np.ndarray
     labels: np.ndarray
     losses: np.ndarray
     correct: np.ndarray
     activations: list[np.ndarray]
-    dropped: list[np.ndarray]
-    masks: list[np.ndarray | None]
     deltas: list[np.ndarray]
-    scratch: list[np.ndarray]
+    masks: list[np.ndarray | None]
+    temporary: list[np.ndarray]
+    positive: list[np.ndarray]
 
 
-@dataclass
+@dataclass(frozen=True)
 class Stretch:
-    """A stretch of the flat vector that one shard of phase 2 works on, and how its gradient is made.
+    """A stretch of the flat vector, within one layer's weights or biases, and room for its gradient.
 
-    products : (inputs, deltas, gradient) for gradient = inputsᵀ deltas; inputs None for biases
+    rows : of the weight matrix; None: the biases
     """
 
     start: int
     end: int
-    decays: bool
     layer: int
-    rows: slice | None = None  # of the weight matrix; None: the biases
-    gradient: np.ndarray = field(default_factory=lambda: np.empty(0))
+    rows: slice | None
+    gradient: np.ndarray
 
 
 class Propagation:
@@ -66,119 +73,166 @@ class Propagation:
     Parameters
     ----------
     network : its parameters are read in place
-    shards : into how many parts both phases are cut
-    backward : whether deltas and gradients are wanted, and dropout applied
+    shards : into how many parts both phases are cut; small batches of small networks are not
+    training : whether deltas are wanted, and dropout applied
     """
 
-    block = 1 << 16  # elements of a gradient stretch: small enough to be updated while still in the cache
-
-    def __init__(self, network: Network, batch_size: int, shards: int = 1, backward: bool = True) -> None:
-        self.network, self.shards, self.backward = network, shards, backward
+    def __init__(self, network: Network, batch_size: int, shards: int = 1, training: bool = True) -> None:
+        self.network, self.training = network, training
+        multiplications = batch_size * len(network.parameters)
+        self.shards = max(1, min(shards, multiplications // SMALLEST_SHARD))
         dtype, units = network.precision, [layer.dense.units for layer in network.layers]
+        widest = max(units)
+        self._inputs = np.empty((batch_size, network.features), dtype)
+        self._targets = np.empty((batch_size, network.classes), dtype)
+        self._labels = np.empty(batch_size, np.intp)
+        self._losses = np.empty(batch_size, dtype)
+        self._correct = np.empty(batch_size, bool)
+        self._activations = [np.empty((batch_size, n), dtype) for n in units]
+        self._deltas = [np.empty((batch_size, n), dtype) for n in units] if training else [None] * len(units)
+        self._masks = [
+            np.empty((batch_size, layer.dense.units), dtype) if training and layer.dense.drop_rate else None
+            for layer in network.layers
+        ]
+        self._temporary = np.empty((batch_size, widest), dtype)
+        self._positive = np.empty((batch_size, widest), bool)
         self._compute = LOSSES[network.loss].compute
-        self.inputs = np.empty((batch_size, network.features), dtype)
-        self.targets = np.empty((batch_size, network.classes), dtype)
-        self.labels = np.empty(batch_size, np.intp)
-        self.losses = np.empty(batch_size, dtype)
-        self.correct = np.empty(batch_size, bool)
-        self.activations = [np.empty((batch_size, n), dtype) for n in units]
-        dropping = [backward and layer.dense.drop_rate > 0 for layer in network.layers]
-        self.masks = [np.empty_like(a) if d else None for a, d in zip(self.activations, dropping, strict=True)]
-        self.dropped = [np.empty_like(a) if d else a for a, d in zip(self.activations, dropping, strict=True)]
-        self.deltas = [np.empty_like(a) for a in self.activations] if backward else self.activations
-        self.scratch = [np.empty_like(a) for a in self.activations] if backward else self.activations
-        self._plans: dict[int, list[Rows]] = {}
+        self._layers = [
+            (k, layer.weights, layer.biases, ACTIVATIONS[layer.dense.activation])
+            for k, layer in enumerate(network.layers)
+        ]
+        self._lowest = next((k for k, layer in enumerate(network.layers) if _trains(layer)), len(units))
+        self._plans: dict[int, tuple[list[Rows], Rows]] = {}
 
-    def plan(self, examples: int) -> list[Rows]:
-        """The shards of a batch of so many examples; the last entry is the batch as a whole."""
+    def plan(self, examples: int) -> tuple[list[Rows], Rows]:
+        """The shards of a batch of so many examples, and the batch as a whole."""
         if examples not in self._plans:
             bounds = [examples * shard // self.shards for shard in range(self.shards + 1)]
-            self._plans[examples] = [
-                *(self._rows(a, b) for a, b in zip(bounds, bounds[1:], strict=False)),
-                self._rows(0, examples),
-            ]
+            shards = [self._rows(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+            self._plans[examples] = shards, self._rows(0, examples)
         return self._plans[examples]
 
     def _rows(self, a: int, b: int) -> Rows:
         def cut(arrays: list) -> list:
             return [None if array is None else array[a:b] for array in arrays]
 
+        def room(array: np.ndarray) -> list[np.ndarray]:
+            flat = array[a:b].reshape(-1)
+            units = [layer.dense.units for layer in self.network.layers]
+            return [flat[: (b - a) * n].reshape(b - a, n) for n in units]
+
         return Rows(
-            self.inputs[a:b], self.targets[a:b], self.labels[a:b], self.losses[a:b], self.correct[a:b],
-            cut(self.activations), cut(self.dropped), cut(self.masks), cut(self.deltas), cut(self.scratch),
+            a, self._inputs[a:b], self._targets[a:b], self._labels[a:b], self._losses[a:b], self._correct[a:b],
+            cut(self._activations), cut(self._deltas), cut(self._masks),
+            room(self._temporary), room(self._positive),
         )  # fmt: skip
 
     def forward(self, rows: Rows) -> None:
-        """From `rows.inputs` to the losses, the correct answers, and the δ of the outputs."""
-        a, last = rows.inputs, len(self.network.layers) - 1
-        for k, layer in enumerate(self.network.layers):
+        """From the inputs to the losses, the right answers, the δ of the outputs and all slopes."""
+        a, last = rows.inputs, self._layers[-1][0]
+        for k, weights, biases, activate in self._layers:
             z = rows.activations[k]
-            np.matmul(a, layer.weights, out=z)
-            if layer.biases is not None:
-                np.add(z, layer.biases, out=z)
-            if k < last:
-                ACTIVATIONS[layer.dense.activation].forward(z)
-                if rows.masks[k] is not None:
-                    np.multiply(z, rows.masks[k], out=rows.dropped[k])
-                a = rows.dropped[k]
-        delta = rows.deltas[last] if self.backward else np.empty_like(z)
-        self._compute(z, rows.targets, rows.losses, delta, layer.dense.activation)
+            if k:
+                np.matmul(a, weights, out=z)
+            else:
+                self._first_product(a, weights, z)
+            if biases is not None:
+                np.add(z, biases, out=z)
+            if k == last:
+                break
+            slope, mask = rows.deltas[k], rows.masks[k]
+            activate(z, slope, rows.positive[k])
+            if mask is not None:
+                np.multiply(z, mask, out=z)
+                np.multiply(slope, mask, out=slope)
+            a = z
+        delta = rows.deltas[last] if self.training else rows.temporary[last]
+        self._compute(z, rows.targets, rows.losses, delta, self.network.layers[-1].dense.activation)
         np.equal(z.argmax(axis=1), rows.labels, out=rows.correct)
 
-    def back(self, rows: Rows, scale: float) -> None:
-        """From the δ of the outputs, multiplied by `scale`, to the δ of every layer that needs one."""
-        layers = self.network.layers
-        delta = rows.deltas[-1]
-        np.multiply(delta, delta.dtype.type(scale), out=delta)
-        lowest = next((k for k, layer in enumerate(layers) if _trains(layer)), len(layers))
-        for k in range(len(layers) - 1, lowest, -1):
-            below = rows.deltas[k - 1]
-            np.matmul(rows.deltas[k], layers[k].weights.T, out=below)
-            if rows.masks[k - 1] is not None:
-                np.multiply(below, rows.masks[k - 1], out=below)
-            backward = ACTIVATIONS[layers[k - 1].dense.activation].backward
-            backward(below, rows.activations[k - 1], rows.scratch[k - 1])
+    def _first_product(self, inputs: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
+        np.matmul(inputs, weights, out=out)
+
+    def backward(self, rows: Rows, scale: float) -> None:
+        """From the δ of the outputs, multiplied by `scale`, to the δ of every layer that trains."""
+        deltas, last = rows.deltas, self._layers[-1][0]
+        if scale != 1:
+            np.multiply(deltas[last], scale, out=deltas[last])
+        for k in range(last, self._lowest, -1):
+            np.matmul(deltas[k], self._layers[k][1].T, out=rows.temporary[k - 1])
+            np.multiply(rows.temporary[k - 1], deltas[k - 1], out=deltas[k - 1])
 
     def stretches(self, gradient: np.ndarray | None = None) -> list[list[Stretch]]:
-        """For each shard, the stretches of the flat vector that it works on.
+        """For each shard of phase 2, the stretches of the flat vector that it works on, in order.
 
-        gradient : (P,) where the whole gradient is to go; None: each stretch's gradient is used at once
-            and overwritten by the next
+        gradient : (P,) where the whole gradient is to go; None: the stretches of a shard share one
+            small buffer, so each gradient has to be used before the next is formed
         """
-        dtype = self.network.precision
-        shared = [np.empty(0, dtype) for _ in range(self.shards)]
-        result: list[list[Stretch]] = [[] for _ in range(self.shards)]
+        bounds: list[list[tuple]] = [[] for _ in range(self.shards)]
         for k, layer in enumerate(self.network.layers):
             fan_in, units = layer.weights.shape
+            end = layer.start + fan_in * units
+            height = max(1, BLOCK // units)
             if "weights" not in layer.dense.frozen:
                 for shard in range(self.shards):
-                    a, b = fan_in * shard // self.shards, fan_in * (shard + 1) // self.shards
-                    height = max(1, self.block // units)
-                    for top in range(a, b, height):
-                        rows = slice(top, min(top + height, b))
-                        start, end = layer.start + rows.start * units, layer.start + rows.stop * units
-                        result[shard].append(Stretch(start, end, True, k, rows))
+                    first, past = fan_in * shard // self.shards, fan_in * (shard + 1) // self.shards
+                    for top in range(first, past, height):
+                        rows = slice(top, min(top + height, past))
+                        bounds[shard].append(
+                            (layer.start + rows.start * units, layer.start + rows.stop * units, k, rows)
+                        )
             if layer.biases is not None and "biases" not in layer.dense.frozen:
-                start = layer.start + fan_in * units
-                result[-1].append(Stretch(start, start + units, False, k))
-        for shard, stretches in enumerate(result):
-            longest = max((s.end - s.start for s in stretches), default=0)
-            shared[shard] = np.empty(longest, dtype)
-            for s in stretches:
-                s.gradient = shared[shard][: s.end - s.start] if gradient is None else gradient[s.start : s.end]
+                bounds[-1].append((end, end + units, k, None))
+        result = []
+        for shard in bounds:
+            room = np.empty(max((b - a for a, b, *_ in shard), default=0), self.network.precision)
+            result.append(
+                [Stretch(a, b, k, r, room[: b - a] if gradient is None else gradient[a:b]) for a, b, k, r in shard]
+            )
         return result
 
     def gradient(self, stretch: Stretch, batch: Rows) -> np.ndarray:
-        """Form the gradient of a stretch from the deltas of the whole batch."""
+        """Form the gradient of a stretch from the activations and deltas of the whole batch."""
         delta, g = batch.deltas[stretch.layer], stretch.gradient
         if stretch.rows is None:
             np.add.reduce(delta, axis=0, out=g)
         else:
-            a = batch.inputs if stretch.layer == 0 else batch.dropped[stretch.layer - 1]
+            a = batch.activations[stretch.layer - 1] if stretch.layer else batch.inputs
             np.matmul(a[:, stretch.rows].T, delta, out=g.reshape(-1, delta.shape[1]))
         return g
 
 
-def _trains(layer) -> bool:
+class OneByOne(Propagation):
+    """Batches of one example under plain gradient descent: most of its pixels are zero.
+
+    A pixel of zero adds nothing to the first layer's pre-activations, and its row
+    of the weights gets no gradient. So only the other rows are read and written.
+    """
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network, 1)
+        self._trained = [(k, layer) for k, layer in enumerate(network.layers) if _trains(layer)]
+
+    def _first_product(self, inputs: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
+        (x,) = inputs
+        self._lit = np.flatnonzero(x)
+        self._light = x[self._lit]
+        self._lit_weights = weights[self._lit]
+        np.matmul(self._light, self._lit_weights, out=out[0])
+
+    def descend(self, batch: Rows) -> None:
+        """Subtract each layer's gradient, already multiplied by the learning rate, from its parameters."""
+        for k, layer in self._trained:
+            delta = batch.deltas[k]
+            if "weights" not in layer.dense.frozen:
+                if k:
+                    np.subtract(layer.weights, batch.activations[k - 1].T * delta, out=layer.weights)
+                else:
+                    layer.weights[self._lit] = self._lit_weights - self._light[:, None] * delta
+            if layer.biases is not None and "biases" not in layer.dense.frozen:
+                np.subtract(layer.biases, delta[0], out=layer.biases)
+
+
+def _trains(layer: Layer) -> bool:
     frozen = layer.dense.frozen
     return "weights" not in frozen or (layer.biases is not None and "biases" not in frozen)

@@ -7,19 +7,25 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from mnistcore.checkpoint import Checkpoint, State
+from mnistcore.dropout import Dropout
 from mnistcore.errors import InputError
 from mnistcore.history import Epoch
 from mnistcore.network import Network
 from mnistcore.optimizers import SGD, Optimizer
-from mnistcore.propagation import Propagation
+from mnistcore.propagation import OneByOne, Propagation, Rows, Stretch
 from mnistcore.schedules import Constant, Schedule
-from mnistcore.stopping import Stopping
+from mnistcore.stopping import Patience, Stopping
 from mnistcore.streams import stream
 from mnistcore.team import Team
+from mnistcore.windows import Window
+
+REPORTED = 4096  # examples between two looks at the losses, the clock and the progress bar
+MEASURED = 1024  # examples at a time when only a loss is measured
 
 
 class Examples(NamedTuple):
-    """Images (N, features) and their labels (N,), integers below the number of classes."""
+    """Images (N, features) of the network's precision, and their labels (N,), integers below the classes."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -34,9 +40,9 @@ class Augmenter(Protocol):
 
 @dataclass(frozen=True)
 class Averaging:
-    """Exponential average of the weights, average ← decay · average + (1 − decay) · weights, every `steps` steps.
+    """Exponential average of the weights: average ← decay · average + (1 − decay) · weights, every `steps` steps.
 
-    The averaged weights are the run's result and what validation sees.
+    Validation sees the averaged weights, and they are the run's result (Polyak & Juditsky 1992 on why).
     """
 
     decay: float = 0.99
@@ -50,7 +56,7 @@ class Settings:
     batch_size : examples per step; the last batch of an epoch may be smaller, unless `remainder` is "drop"
     reduction : whether a step descends the "mean" or the "sum" of its examples' losses
     l2 : adds ½ · l2 · Σ weights² (not biases) to the loss that a step descends
-    clip_norm : the largest norm that the gradient may have; longer ones are shortened to it
+    clip_norm : the largest norm that the gradient may have; a longer one is shortened to it
     shuffle : whether each epoch goes through the examples in a new order
     augmenter : makes what alters the images before each step; called once per shard
     shards : parts that a batch is worked in; more workers than shards find nothing to do
@@ -83,6 +89,7 @@ def train(
     validation: Examples | None = None,
     seed: int = 0,
     workers: int = 1,
+    checkpoint: Checkpoint | None = None,
     on_progress: Callable[[int, str], None] = lambda examples, note: None,
     on_epoch: Callable[[Epoch], None] = lambda epoch: None,
 ) -> list[Epoch]:
@@ -93,187 +100,261 @@ def train(
     validation : measured after each epoch, never trained on
     seed : of shuffling, dropout and augmentation
     workers : threads; they change the time, never the bits
+    checkpoint : where to continue from, and what to write now and then; its last state is the finished run
     on_progress : told the number of examples just worked, and a note
-    on_epoch : told each epoch's figures
+    on_epoch : told each epoch's figures; first those before the checkpoint, if there is one
 
     Raises
     ------
-    Diverged : when the loss becomes infinite or NaN
+    Diverged : when the loss becomes infinite or NaN; a checkpoint is left as it was before
+    InputError : when there is nothing to train on, or nothing to measure patience by
     """
+    if not len(examples.images):
+        raise InputError("training: there are no examples")
+    if isinstance(settings.stopping, Patience) and (validation is None or not len(validation.images)):
+        raise InputError("training: stopping by patience goes by the validation loss; hold some examples out")
     with Team(min(workers, settings.shards)) as team, np.errstate(all="ignore"):
-        run = _Run(network, examples, settings, validation, seed, team)
-        history: list[Epoch] = []
-        for number in range(1, settings.epochs + 1):
-            history.append(run.epoch(number, on_progress))
-            on_epoch(history[-1])
-            if settings.stopping is not None and settings.stopping.stops(history):
-                break
+        run = _Run(network, examples, settings, validation, seed, team, checkpoint, on_progress)
+        run.resume()
+        for epoch in run.history:
+            on_epoch(epoch)
+        while not run.over():
+            run.epoch()
+            on_epoch(run.history[-1])
         run.finish()
-    return history
+    return run.history
 
 
 class _Run:
     """One training run: its buffers, and what it remembers between steps."""
 
-    def __init__(self, network, examples, settings, validation, seed, team):
+    def __init__(self, network, examples, settings, validation, seed, team, checkpoint, on_progress) -> None:
         self.network, self.examples, self.settings = network, examples, settings
         self.validation, self.seed, self.team = validation, seed, team
+        self.checkpoint, self.on_progress = checkpoint, on_progress
+        self.parameters = parameters = network.parameters
         size = min(settings.batch_size, len(examples.images))
-        self.propagation = Propagation(network, size, settings.shards)
-        parameters = network.parameters
-        self.slots = np.zeros((settings.optimizer.slots, len(parameters)), parameters.dtype)
-        self.whole = np.empty_like(parameters) if settings.clip_norm is not None else None
-        self.stretches = self.propagation.stretches(self.whole)
-        longest = max((s.end - s.start for stretches in self.stretches for s in stretches), default=0)
-        self.scratch = np.empty((settings.shards, longest), parameters.dtype)
-        self.one_hot = np.eye(network.classes, dtype=parameters.dtype)
-        self.average = parameters.copy() if settings.averaging else None
-        self.augmenters = [settings.augmenter() for _ in range(settings.shards)] if settings.augmenter else []
-        self.best, self.best_loss = None, math.inf
-        self.clean_loss = math.inf
-        self.step = 0
+        self.used = len(examples.images)
         if settings.remainder == "drop":
-            self.used = len(examples.images) // size * size
-        else:
-            self.used = len(examples.images)
+            self.used -= self.used % size
+        self.size, self.steps = size, math.ceil(self.used / size)
+
+        plain = isinstance(settings.optimizer, SGD) and not settings.l2 and settings.clip_norm is None
+        self.one_by_one = size == 1 and plain
+        self.propagation = OneByOne(network) if self.one_by_one else Propagation(network, size, settings.shards)
+        self.shards = self.propagation.shards
+        self.whole_gradient = None if settings.clip_norm is None else np.empty_like(parameters)
+        self.stretches = self.propagation.stretches(self.whole_gradient)
+        self.slots = np.zeros((settings.optimizer.slots, len(parameters)), parameters.dtype)
+        longest = max((s.end - s.start for shard in self.stretches for s in shard), default=0)
+        needs_scratch = settings.l2 or settings.optimizer.slots
+        self.scratch = np.empty((self.shards, longest if needs_scratch else 0), parameters.dtype)
+
+        self.window = Window(examples.images)
+        self.one_hot = np.eye(network.classes, dtype=parameters.dtype)
+        rates = [layer.dense.drop_rate for layer in network.layers]
+        units = [layer.dense.units for layer in network.layers]
+        rows = -(-size // self.shards)
+        self.dropouts = [Dropout(rates, units, rows, seed, shard) for shard in range(self.shards)]
+        self.augmenters = [settings.augmenter() for _ in range(self.shards)] if settings.augmenter else []
+
+        self.history: list[Epoch] = []
+        self.step, self.updates, self.finished = 0, 0, False
+        self.average = parameters.copy() if settings.averaging else parameters[:0]
+        self.best, self.best_loss, self.clean_loss = parameters[:0], math.inf, math.inf
         self.losses = np.empty(self.used, parameters.dtype)
         self.correct = np.empty(self.used, bool)
 
-    def epoch(self, number: int, on_progress) -> Epoch:
-        settings, size = self.settings, self.settings.batch_size
-        count = len(self.examples.images)
-        order = stream(self.seed, "shuffle", number).permutation(count) if settings.shuffle else np.arange(count)
-        steps = math.ceil(self.used / size)
-        for index in range(steps):
-            start, end = index * size, min((index + 1) * size, self.used)
-            progress = number - 1 + (index + 0.5) / steps
-            rate = settings.optimizer.learning_rate * settings.schedule.factor(
-                progress, settings.epochs, self.clean_loss
-            )
-            self._step(number, index, order[start:end], slice(start, end), rate)
-            if not np.isfinite(self.losses[start:end]).all():
-                raise Diverged(
-                    f"training diverged: the loss became {self.losses[start:end].sum()} in epoch {number}, "
-                    f"step {index + 1} of {steps}, at learning rate {rate:g}; most likely the learning rate is "
-                    "too high or the initial weights are too large"
-                )
-            on_progress(end - start, f"epoch {number}")
-        return self._figures(number, rate)
+    def epoch(self) -> None:
+        """Go through the examples once, or through what is left of them in this epoch."""
+        settings, number = self.settings, len(self.history) + 1
+        if settings.shuffle:
+            order = stream(self.seed, "shuffle", number).permutation(len(self.examples.images))
+        else:
+            order = np.arange(len(self.examples.images))
+        looked = self.step * self.size
+        base, factor = settings.optimizer.learning_rate, settings.schedule.factor
+        for index in range(self.step, self.steps):
+            progress = number - 1 + (index + 0.5) / self.steps
+            self.rate = base * factor(progress, settings.epochs, self.clean_loss)
+            start = index * self.size
+            self._take_step(number, index, order[start : start + self.size] if start + self.size <= self.used
+                            else order[start : self.used], start)  # fmt: skip
+            done = min(start + self.size, self.used)
+            if done - looked >= REPORTED or done == self.used:
+                self._look(number, looked, done)
+                looked = done
+        self.step = 0
+        self.history.append(self._figures(number))
+        if self.checkpoint is not None and self.checkpoint.due():
+            self.checkpoint.save(self._state())
 
-    def _step(self, number, index, chosen, where, rate):
-        self.step += 1
-        settings, propagation, network = self.settings, self.propagation, self.network
-        optimizer, step, parameters = settings.optimizer, self.step, network.parameters
+    def over(self) -> bool:
+        """Whether the last epoch is done, or a stopping rule says so."""
+        if not self.history:
+            return False
+        stopping = self.settings.stopping
+        return len(self.history) == self.settings.epochs or (stopping is not None and stopping.stops(self.history))
+
+    def _take_step(self, number: int, index: int, chosen: np.ndarray, start: int) -> None:
+        self.updates += 1
+        self.number, self.index, self.chosen = number, index, chosen
         n = len(chosen)
-        *shards, batch = propagation.plan(n)
-        bounds = [n * shard // settings.shards for shard in range(settings.shards + 1)]
-        scale = 1 / n if settings.reduction == "mean" else 1.0
-        folded = rate if optimizer.rate_folded else 1.0
+        self.parts, self.batch = self.propagation.plan(n)
+        # Where the optimiser only multiplies by the learning rate, the (batch, K) deltas are the cheapest place.
+        self.folded = self.rate if self.settings.optimizer.rate_folded else 1.0
+        self.scale = self.folded / n if self.settings.reduction == "mean" else self.folded
+        self.team.run(self._work_examples, self.shards)
+        self.losses[start : start + n] = self.batch.losses
+        self.correct[start : start + n] = self.batch.correct
+        if self.one_by_one:
+            self.propagation.descend(self.batch)
+        else:
+            self.team.run(self._work_parameters, self.shards)
+            if self.whole_gradient is not None:
+                self._clip()
+                self.team.run(self._update_all, self.shards)
+        averaging = self.settings.averaging
+        if averaging is not None and self.updates % averaging.steps == 0:
+            self.average *= averaging.decay
+            self.average += (1 - averaging.decay) * self.parameters
 
-        def examples_phase(shard):
-            rows = shards[shard]
-            if not len(rows.labels):
-                return
-            own = chosen[bounds[shard] : bounds[shard + 1]]
-            if not self.augmenters:
-                np.take(self.examples.images, own, axis=0, out=rows.inputs, mode="clip")
-            else:
-                generator = stream(self.seed, "augmentation", number, index, shard)
-                self.augmenters[shard](self.examples.images[own], generator, rows.inputs)
-            rows.labels[...] = self.examples.labels[own]
-            np.take(self.one_hot, rows.labels, axis=0, out=rows.targets, mode="clip")
-            self._draw_masks(rows, number, index, shard)
-            propagation.forward(rows)
-            propagation.back(rows, scale * folded)
+    def _work_examples(self, shard: int) -> None:
+        """Phase 1 for one shard: gather its examples, forward, backward."""
+        rows = self.parts[shard]
+        if not len(rows.labels):
+            return
+        own = self.chosen[rows.start : rows.start + len(rows.labels)]
+        if self.augmenters:
+            generator = stream(self.seed, "augmentation", self.number, self.index, shard)
+            self.augmenters[shard](self.window.take(own), generator, rows.inputs)
+        else:
+            self.window.take(own, rows.inputs)
+        rows.labels[...] = self.examples.labels[own]
+        np.take(self.one_hot, rows.labels, axis=0, out=rows.targets, mode="clip")
+        self.dropouts[shard].draw(rows, self.number, self.index)
+        self.propagation.forward(rows)
+        self.propagation.backward(rows, self.scale)
 
-        def gradient_phase(shard):
-            for stretch in self.stretches[shard]:
-                g = propagation.gradient(stretch, batch)
-                if settings.l2 and stretch.decays:
-                    scratch = self.scratch[shard, : len(g)]
-                    np.multiply(parameters[stretch.start : stretch.end], settings.l2 * folded, out=scratch)
-                    np.add(g, scratch, out=g)
-                if self.whole is None:
-                    update(shard, stretch)
+    def _work_parameters(self, shard: int) -> None:
+        """Phase 2 for one shard: the gradient of its parameters, stretch by stretch, and their update."""
+        l2 = self.settings.l2 * self.folded
+        for stretch in self.stretches[shard]:
+            g = self.propagation.gradient(stretch, self.batch)
+            if l2 and stretch.rows is not None:
+                decay = self.scratch[shard, : len(g)]
+                np.multiply(self.parameters[stretch.start : stretch.end], l2, out=decay)
+                np.add(g, decay, out=g)
+            if self.whole_gradient is None:
+                self._update(shard, stretch)
 
-        def update(shard, stretch):
-            a, b = stretch.start, stretch.end
-            scratch = self.scratch[shard, : b - a]
-            optimizer.update(parameters[a:b], stretch.gradient, self.slots[:, a:b], scratch, rate, step)
+    def _update(self, shard: int, stretch: Stretch) -> None:
+        a, b = stretch.start, stretch.end
+        scratch = self.scratch[shard, : b - a]
+        self.settings.optimizer.update(
+            self.parameters[a:b], stretch.gradient, self.slots[:, a:b], scratch, self.rate, self.updates
+        )
 
-        def update_phase(shard):
-            for stretch in self.stretches[shard]:
-                update(shard, stretch)
+    def _update_all(self, shard: int) -> None:
+        for stretch in self.stretches[shard]:
+            self._update(shard, stretch)
 
-        self.team.run(examples_phase, settings.shards)
-        self.losses[where], self.correct[where] = batch.losses, batch.correct
-        self.team.run(gradient_phase, settings.shards)
-        if self.whole is not None:
-            self._clip(folded)
-            self.team.run(update_phase, settings.shards)
-        if self.average is not None and step % settings.averaging.steps == 0:
-            self.average *= settings.averaging.decay
-            self.average += (1 - settings.averaging.decay) * parameters
-
-    def _clip(self, folded):
+    def _clip(self) -> None:
         squares = sum(float(np.dot(s.gradient, s.gradient)) for shard in self.stretches for s in shard)
-        norm = math.sqrt(squares) / folded if folded else 0.0
+        norm = math.sqrt(squares) / self.folded if self.folded else 0.0
         if norm > self.settings.clip_norm:
             for shard in self.stretches:
                 for stretch in shard:
                     stretch.gradient *= self.settings.clip_norm / norm
 
-    def _draw_masks(self, rows, number, index, shard):
-        generator = None
-        for mask, layer in zip(rows.masks, self.network.layers, strict=True):
-            if mask is not None:
-                generator = generator or stream(self.seed, "dropout", number, index, shard)
-                rate = layer.dense.drop_rate
-                np.greater_equal(generator.random(mask.shape, np.float32), rate, out=mask)
-                mask *= 1 / (1 - rate)
+    def _look(self, number: int, looked: int, done: int) -> None:
+        """Now and then: stop if the loss is no number, report progress, write a checkpoint."""
+        bad = np.flatnonzero(~np.isfinite(self.losses[looked:done]))
+        if len(bad):
+            value = self.losses[looked + bad[0]]
+            step = (looked + int(bad[0])) // self.size + 1
+            raise Diverged(
+                f"the loss became {'infinite' if np.isinf(value) else 'NaN'} in epoch {number}, "
+                f"step {step} of {self.steps}, at learning rate {self.rate:g}; most likely the learning rate "
+                "is too high or the initial weights are too large"
+            )
+        self.step = -(-done // self.size)
+        self.on_progress(done - looked, f"epoch {number}")
+        if self.checkpoint is not None and done < self.used and self.checkpoint.due():
+            self.checkpoint.save(self._state())
 
-    def _figures(self, number, rate) -> Epoch:
+    def _figures(self, number: int) -> Epoch:
+        """Sum up an epoch, and measure what validation, schedule and stopping rule want to know."""
         train_loss = float(self.losses.sum(dtype=np.float64)) / self.used
-        result = Epoch(number, rate, train_loss, float(self.correct.sum()) / self.used)
+        result = Epoch(number, self.rate, train_loss, int(self.correct.sum()) / self.used)
         stopping, schedule = self.settings.stopping, self.settings.schedule
         if schedule.needs_clean_loss or (stopping is not None and stopping.needs_clean_loss):
             self.clean_loss, _ = self._measure(self.network, self.examples)
             result = result._replace(clean_loss=self.clean_loss)
         if self.validation is not None and len(self.validation.images):
-            loss, accuracy = self._measure(self._result(), self.validation)
+            judged = self._averaged() if len(self.average) else self.network
+            loss, accuracy = self._measure(judged, self.validation)
             result = result._replace(validation_loss=loss, validation_accuracy=accuracy)
             if stopping is not None and stopping.keeps_best and loss < self.best_loss:
-                self.best, self.best_loss = self._result().parameters.copy(), loss
+                self.best, self.best_loss = judged.parameters.copy(), loss
         return result
 
-    def _result(self) -> Network:
-        if self.average is None:
-            return self.network
-        return Network(
-            self.network.features,
-            [layer.dense for layer in self.network.layers],
-            self.network.loss,
-            self.network.precision,
-            self.average,
-        )
+    def _averaged(self) -> Network:
+        dense = [layer.dense for layer in self.network.layers]
+        return Network(self.network.features, dense, self.network.loss, self.network.precision, self.average)
 
-    def _measure(self, network, examples) -> tuple[float, float]:
-        """Mean loss and accuracy of the network as it is, without dropout."""
-        propagation = Propagation(network, min(1024, len(examples.images)), 1, backward=False)
+    def _measure(self, network: Network, examples: Examples) -> tuple[float, float]:
+        """Mean loss and accuracy of the network as it predicts, without dropout."""
+        count = len(examples.images)
+        size = min(count, MEASURED)
+        propagation = Propagation(network, size, self.settings.shards, training=False)
+        window = Window(examples.images)
         total, correct = 0.0, 0
-        for start in range(0, len(examples.images), 1024):
-            labels = np.asarray(examples.labels[start : start + 1024])
-            rows = propagation.plan(len(labels))[-1]
-            rows.inputs[...] = examples.images[start : start + 1024]
-            rows.labels[...] = labels
-            np.take(self.one_hot, rows.labels, axis=0, out=rows.targets, mode="clip")
-            propagation.forward(rows)
-            total += float(rows.losses.sum(dtype=np.float64))
-            correct += int(rows.correct.sum())
-        return total / len(examples.images), correct / len(examples.images)
+        for start in range(0, count, size):
+            parts, batch = propagation.plan(min(size, count - start))
+
+            def work(shard: int, parts: list[Rows] = parts, start: int = start) -> None:
+                rows = parts[shard]
+                own = slice(start + rows.start, start + rows.start + len(rows.labels))
+                window.copy(own, rows.inputs)
+                rows.labels[...] = examples.labels[own]
+                np.take(self.one_hot, rows.labels, axis=0, out=rows.targets, mode="clip")
+                propagation.forward(rows)
+
+            self.team.run(work, propagation.shards)
+            total += float(batch.losses.sum(dtype=np.float64))
+            correct += int(batch.correct.sum())
+        return total / count, correct / count
+
+    def _state(self) -> State:
+        history = np.array(self.history, np.float64).reshape(-1, len(Epoch._fields))
+        done = min(self.step * self.size, self.used)
+        return State(
+            len(self.history), self.step, self.updates, self.parameters, self.slots, self.average, self.best,
+            self.best_loss, self.clean_loss, history, self.losses[:done], self.correct[:done], self.finished,
+        )  # fmt: skip
+
+    def resume(self) -> None:
+        """Continue from the checkpoint, if there is one of this run."""
+        state = self.checkpoint.load() if self.checkpoint is not None else None
+        if state is None:
+            return
+        self.history = [Epoch(int(number), *rest) for number, *rest in state.history.tolist()]
+        self.step, self.updates, self.finished = state.step, state.updates, state.finished
+        self.parameters[...], self.slots[...] = state.parameters, state.slots
+        self.average, self.best = state.average, state.best
+        self.best_loss, self.clean_loss = state.best_loss, state.clean_loss
+        self.losses[: len(state.losses)], self.correct[: len(state.correct)] = state.losses, state.correct
+        self.on_progress(state.epoch * self.used + len(state.losses), "continued")
 
     def finish(self) -> None:
-        if self.best is not None:
-            self.network.parameters[...] = self.best
-        elif self.average is not None:
-            self.network.parameters[...] = self.average
+        """Put the run's result into the network."""
+        if self.finished:
+            return
+        if len(self.best):
+            self.parameters[...] = self.best
+        elif len(self.average):
+            self.parameters[...] = self.average
+        self.finished = True
+        if self.checkpoint is not None:
+            self.checkpoint.save(self._state())

@@ -2,8 +2,17 @@
 
 import mnistcore.reproducible  # noqa: F401  (before NumPy)
 
+import functools
+import hashlib
+import json
+import math
 import os
+import shutil
+import subprocess
+import sys
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -14,7 +23,10 @@ from pydantic import Field
 from mnistcore import initializers, model, optimizers, schedules, stopping, training
 from mnistcore.augment import Augmentation, Augmenter
 from mnistcore.batches import open_batches
+from mnistcore.checkpoint import Checkpoint
 from mnistcore.errors import InputError
+from mnistcore.files import exclusive
+from mnistcore.history import Epoch
 from mnistcore.network import Dense, Network
 from mnistcore.streams import stream
 from stages.stage import Progress, Section, Stage, read_section, summarize
@@ -22,6 +34,10 @@ from stages.stage import Progress, Section, Stage, read_section, summarize
 BATCHES = Path("data/batches")
 MODEL = Path("models/model.npz")
 CURVES = Path("reports/curves")
+CHECKPOINTS = Path("checkpoints")  # not among DVC's outputs, which it removes before a stage runs
+
+OnEpoch = Callable[[Epoch], None]
+OnProgress = Callable[[int, str], None]
 
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -229,76 +245,232 @@ class Train(Section):
 
 @click.command("train", cls=Stage)
 @click.option("--workers", type=click.IntRange(min=1), help="Threads; the cores available, if not given.")
-def main(workers: int | None) -> None:
+@click.option("--seed", type=click.IntRange(min=0), hidden=True, help="Train this seed alone, for the run that asks.")
+def main(workers: int | None, seed: int | None) -> None:
     """Train the network on data/batches.
 
     \b
     Writes models/model.npz   the trained parameters, one network per seed
            reports/curves     loss and accuracy after each epoch, by DVCLive
 
-    The number of workers changes the time, never the result.
+    Several seeds are trained side by side as far as there are workers. The
+    number of workers changes the time, never the result. A run that was killed
+    continues from its checkpoints, in the folder checkpoints, which goes when
+    all is done.
     """
     started = time.monotonic()
-    section = read_section("train", Train)
-    description, train, validation = open_batches(BATCHES)
-    layers = [layer.build() for layer in section.layers]
-    try:
-        network = Network(description.features, layers, section.loss, section.precision)
-    except InputError as error:
-        raise InputError(f"params.yaml: train: {error}") from None
-    if layers[-1].units != description.classes:
-        raise InputError(
-            f"params.yaml: train.layers.{len(layers) - 1}.units: {layers[-1].units}, but the data have "
-            f"{description.classes} classes"
+    job = Job(read_section("train", Train))
+    workers = workers or _cores()
+    if seed is not None:
+        job.train(seed, workers, on_epoch=_tell_epoch, on_progress=_tell_progress)
+        return
+    waiting = f"train: another run is writing {CHECKPOINTS}; waiting for it"
+    seeds, examples = job.section.seeds, job.description.train.examples
+    with (
+        exclusive(CHECKPOINTS, waiting=lambda: click.echo(waiting, err=True)),
+        Progress("train", len(seeds) * job.section.epochs * examples, "examples") as progress,
+        Curves(CURVES, job.section) as curves,
+    ):
+        if len(seeds) == 1:
+            job.train(seeds[0], workers, curves.log, progress.update)
+        else:
+            train_side_by_side(seeds, workers, curves.log, progress.update)
+        networks = [job.result(seed) for seed in seeds]
+        model.save(MODEL, seeds, networks)
+        shutil.rmtree(CHECKPOINTS)
+    tail = f", {len(seeds)} seeds," if len(seeds) > 1 else ","
+    summarize("train", f"{MODEL}: {networks[0]}{tail} {len(networks[0].parameters):,} parameters", started)
+
+
+class Job:
+    """What is to be trained on what, checked before any work."""
+
+    def __init__(self, section: Train) -> None:
+        self.section = section
+        self.description, train, validation = open_batches(BATCHES)
+        self.examples = training.Examples(train.images, train.labels)
+        self.validation = training.Examples(validation.images, validation.labels)
+        self.dense = [layer.build() for layer in section.layers]
+        self._check()
+        self.settings = section.settings(
+            self.description.batch_size, self.description.remainder, self.description.image_shape
         )
-    if train.images.dtype != section.precision:
-        raise InputError(
-            f"params.yaml: train.precision: {section.precision}, but the images in {BATCHES} are "
-            f"{train.images.dtype}; make it the same as preprocess.dtype"
-        )
-    settings = section.settings(description.batch_size, description.remainder, description.image_shape)
-    workers = workers or len(os.sched_getaffinity(0))
-    networks = []
-    total = description.train.examples * section.epochs * len(section.seeds)
-    live = _live()
-    live.log_params(section.model_dump(mode="json"))  # the report shows them
-    with Progress("train", total, "examples") as progress:
-        for seed in section.seeds:
-            network = Network(description.features, layers, section.loss, section.precision)
-            network.initialize(
-                np.random.RandomState(seed) if section.generator == "legacy" else stream(seed, "weights")
+
+    def _check(self) -> None:
+        section, description = self.section, self.description
+        try:
+            self.network()
+        except InputError as error:
+            raise InputError(f"params.yaml: train: {error}") from None
+        if self.dense[-1].units != description.classes:
+            raise InputError(
+                f"params.yaml: train.layers.{len(self.dense) - 1}.units: {self.dense[-1].units}, "
+                f"but the data have {description.classes} classes"
             )
+        if self.examples.images.dtype != section.precision:
+            raise InputError(
+                f"params.yaml: train.precision: {section.precision}, but the images in {BATCHES} are "
+                f"{self.examples.images.dtype}; make it the same as preprocess.dtype"
+            )
+        if len(set(section.seeds)) < len(section.seeds):
+            raise InputError("params.yaml: train.seeds: names a seed twice")
+        if isinstance(section.stopping, Patience) and not description.validation.examples:
+            raise InputError(
+                "params.yaml: train.stopping: patience goes by the validation loss; "
+                "set batch.validation_examples"
+            )
+
+    def network(self) -> Network:
+        section = self.section
+        return Network(self.description.features, self.dense, section.loss, section.precision)
+
+    def train(self, seed: int, workers: int, on_epoch: OnEpoch, on_progress: OnProgress) -> None:
+        """Train one seed; the finished run is in its checkpoint."""
+        generator = np.random.RandomState(seed) if self.section.generator == "legacy" else stream(seed, "weights")
+        checkpoint = Checkpoint(_checkpoint(seed), lambda: self.fingerprint(seed), self.section.checkpoint_seconds)
+        state = checkpoint.load()
+        if checkpoint.foreign:
+            told = "is of other parameters, data or code: not used"
+            click.echo(f"train: {checkpoint.path} {told}", err=True)
+        elif state is not None and not state.finished:
+            where = f"epoch {state.epoch + 1}, step {state.step + 1}"
+            click.echo(f"train: seed {seed} continues from its checkpoint, at {where}", err=True)
+        try:
             training.train(
-                network,
-                training.Examples(train.images, train.labels),
-                settings,
-                validation=training.Examples(validation.images, validation.labels),
-                seed=seed,
-                workers=workers,
-                on_progress=progress.update,
-                on_epoch=(lambda epoch: _log(live, epoch)) if seed == section.seeds[0] else lambda epoch: None,
-            )
-            networks.append(network)
-    live.end()
-    model.save(MODEL, section.seeds, networks)
-    summarize("train", f"{MODEL}: {networks[0]}", started)
+                self.network().initialize(generator), self.examples, self.settings, validation=self.validation,
+                seed=seed, workers=workers, checkpoint=checkpoint, on_progress=on_progress, on_epoch=on_epoch,
+            )  # fmt: skip
+        except training.Diverged as error:
+            raise InputError(f"seed {seed}: {error}") from None
+
+    def result(self, seed: int) -> Network:
+        """The network that `train` has finished."""
+        state = Checkpoint(_checkpoint(seed), lambda: self.fingerprint(seed), 0).load()
+        if state is None or not state.finished:
+            raise InputError(f"{_checkpoint(seed)}: changed while training; run it again")
+        network = self.network()
+        network.parameters[...] = state.parameters
+        return network
+
+    @functools.cache  # noqa: B019  (one job per process)
+    def _data_hash(self) -> str:
+        digest = hashlib.sha256()
+        for name in ("train/images.npy", "train/labels.npy", "validation/images.npy", "validation/labels.npy"):
+            with open(BATCHES / name, "rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        return digest.hexdigest()
+
+    def fingerprint(self, seed: int) -> str:
+        """What the run of a seed is computed from: parameters, data, code and NumPy."""
+        parameters = self.section.model_dump(exclude={"seeds", "checkpoint_seconds"})
+        code = hashlib.sha256()
+        modules = {name: module for name, module in sys.modules.items() if name.startswith("mnistcore.")}
+        for _, module in sorted(modules.items()):
+            code.update(Path(module.__file__).read_bytes())
+        code.update(Path(__file__).read_bytes())
+        everything = [
+            seed, parameters, self.description, self._data_hash(), code.hexdigest(), np.__version__,
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()
 
 
-def _live():
-    from dvclive import Live
-
-    return Live(dir=str(CURVES), save_dvc_exp=False, dvcyaml=None)
+def _checkpoint(seed: int) -> Path:
+    return CHECKPOINTS / f"seed-{seed}.npz"
 
 
-def _log(live, epoch) -> None:
-    live.step = epoch.number
-    live.log_metric("train/loss", epoch.train_loss, timestamp=False)
-    live.log_metric("train/accuracy", epoch.train_accuracy, timestamp=False)
-    if not np.isnan(epoch.validation_loss):
-        live.log_metric("validation/loss", epoch.validation_loss, timestamp=False)
-        live.log_metric("validation/accuracy", epoch.validation_accuracy, timestamp=False)
-    live.log_metric("learning_rate", epoch.learning_rate, timestamp=False)
-    live.make_summary()
+def _cores() -> int:
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        return os.cpu_count() or 1
+
+
+def _tell_epoch(epoch: Epoch) -> None:
+    print(json.dumps(epoch), flush=True)
+
+
+def _tell_progress(examples: int, note: str) -> None:
+    print(json.dumps(examples), flush=True)
+
+
+def train_side_by_side(seeds: list[int], workers: int, on_epoch: OnEpoch, on_progress: OnProgress) -> None:
+    """Train each seed in a process of its own, as many at a time as there are workers.
+
+    The processes tell their progress in lines of JSON: a number for examples worked, a list for an epoch.
+    One whose reader is gone ends at its next line. Curves are those of the first seed.
+    """
+    at_once = min(workers, len(seeds))
+    lock = threading.Lock()
+    waiting, running, failures = list(seeds), {}, []
+
+    def follow(seed: int, process: subprocess.Popen) -> None:
+        for line in process.stdout:
+            told = json.loads(line)
+            with lock:
+                if isinstance(told, list):
+                    if seed == seeds[0]:
+                        on_epoch(Epoch(*told))
+                else:
+                    on_progress(told, f"seed {seed}")
+        if process.wait():
+            failures.append(process.returncode)
+
+    try:
+        while (waiting or running) and not failures:
+            while waiting and len(running) < at_once:
+                seed = waiting.pop(0)
+                process = subprocess.Popen(
+                    [sys.executable, __file__, "--seed", str(seed), "--workers", str(workers // at_once)],
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+                thread = threading.Thread(target=follow, args=(seed, process), daemon=True)
+                running[seed] = process, thread
+                thread.start()
+            for seed, (_, thread) in list(running.items()):
+                thread.join(0.05)
+                if not thread.is_alive():
+                    del running[seed]
+    finally:
+        for process, _ in running.values():
+            process.terminate()
+        for process, thread in running.values():
+            process.wait()
+            thread.join()
+    if failures:
+        sys.exit(2)  # the process has said why
+
+
+class Curves:
+    """The learning curves, as DVCLive writes them while training goes on; use as a context manager."""
+
+    def __init__(self, folder: Path, section: Train) -> None:
+        self._folder, self._section = folder, section
+
+    def __enter__(self) -> "Curves":
+        from dvclive import Live  # slow to import
+
+        self._live = Live(dir=str(self._folder), save_dvc_exp=False, dvcyaml=None)
+        self._live.log_params(self._section.model_dump(mode="json"))  # the report shows them
+        return self
+
+    def __exit__(self, kind: type | None, *exception: object) -> None:
+        if kind is None:
+            self._live.end()
+
+    def log(self, epoch: Epoch) -> None:
+        """Append an epoch's figures."""
+        self._live.step = epoch.number
+        for name, value in {
+            "train/loss": epoch.train_loss,
+            "train/accuracy": epoch.train_accuracy,
+            "validation/loss": epoch.validation_loss,
+            "validation/accuracy": epoch.validation_accuracy,
+            "learning_rate": epoch.learning_rate,
+        }.items():
+            if not math.isnan(value):
+                self._live.log_metric(name, value)
+        self._live.make_summary()
 
 
 if __name__ == "__main__":
