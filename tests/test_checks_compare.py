@@ -1,0 +1,208 @@
+"""checks compare: a worse model and an equal one are told apart, in every form of output."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy
+import pytest
+import scipy.stats
+from small_dvc import Project, isolate
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
+
+PIPELINE = """stages:
+  judge:
+    cmd: python judge.py
+    deps: [images.npy, judge.py]
+    params: [judge]
+    metrics:
+      - reports/metrics.json: {cache: false}
+    outs:
+      - reports/predictions.csv: {cache: false}
+      - reports/figure.png: {cache: false}
+"""
+EXAMPLES = 500
+
+
+def table(wrong: list[int], actual: list[int] | None = None) -> str:
+    """Predictions of 500 examples; those listed are wrong."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["actual", "predicted", "confidence"])
+    for index in range(EXAMPLES):
+        truth = (actual or [i % 10 for i in range(EXAMPLES)])[index]
+        rows.writerow([truth, (truth + 1) % 10 if index in wrong else truth, f"{0.5 + index % 50 / 100:.6f}"])
+    return text.getvalue()
+
+
+def metrics(wrong: list[int]) -> str:
+    return json.dumps(
+        {"test": {"accuracy": 1 - len(wrong) / EXAMPLES, "errors": len(wrong)}, "train": {"loss": 0.5}}
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A commit with 20 wrong predictions of 500; the pipeline need not run to be compared."""
+    isolate(monkeypatch, tmp_path / "home")
+    project = Project(tmp_path / "project").write(
+        {"dvc.yaml": PIPELINE, "judge.py": "", "params.yaml": "judge:\n  epochs: 5\n  name: a\n"}
+    )
+    numpy.save(project.root / "images.npy", numpy.tile(numpy.eye(8, dtype="uint8"), (EXAMPLES, 1, 1)))
+    return judged(project, list(range(20)))
+
+
+def judged(project: Project, wrong: list[int], **options: list[int]) -> Project:
+    project.write(
+        {
+            "reports/predictions.csv": table(wrong, **options),
+            "reports/metrics.json": metrics(wrong),
+            "reports/figure.png": f"a picture of {wrong}",
+        }
+    )
+    project.commit()
+    return project
+
+
+def test_nothing_moved_takes_one_line(project: Project) -> None:
+    found = project.check("compare", "HEAD")
+    commit = project.git("rev-parse", "--short=7", "HEAD")
+    assert (found.exit_code, found.output) == (0, f"compare: nothing moved since {commit}\n")
+
+
+def test_a_worse_model_is_found_and_fails_when_asked_to(project: Project) -> None:
+    judged(project, list(range(5, 45)))  # 5 gained, 25 lost
+    expected = scipy.stats.binomtest(5, 30).pvalue
+    assert expected < 0.001
+    found = project.check("compare", "HEAD~1", "--fail-if-worse", "0.01")
+    assert found.exit_code == 1
+    first = found.output.splitlines()[0]
+    assert "accuracy 96.00 % → 92.00 % (−4.00 points)" in first and "more than chance (p = 0.00032)" in first
+    assert "got worse by more than chance" in found.stderr
+    assert project.check("compare", "HEAD~1").exit_code == 0  # to look is not to judge
+    data = json.loads(project.check("compare", "HEAD~1", "--json").output)
+    (test,) = data["predictions"]
+    assert test["p"] == pytest.approx(expected)
+    assert (test["lost"], test["gained"]) == (list(range(20, 45)), list(range(5)))
+    low, high = test["interval 95 %"]
+    assert low < -0.04 < high < 0
+    assert test["accuracy before"] == 0.96
+
+
+def test_an_equal_model_is_not_called_worse(project: Project) -> None:
+    judged(project, list(range(8, 30)))  # 8 gained, 10 lost
+    found = project.check("compare", "HEAD~1", "--fail-if-worse", "0.05")
+    assert found.exit_code == 0
+    assert "no more than chance (p = 0.81)" in found.output.splitlines()[0]
+
+
+def test_a_better_model_never_fails(project: Project) -> None:
+    judged(project, [])
+    found = project.check("compare", "HEAD~1", "--fail-if-worse", "0.05")
+    assert found.exit_code == 0
+    assert "more than chance (p < 0.0001)" in found.output.splitlines()[0]
+
+
+def test_parameters_and_metrics_are_set_side_by_side(project: Project) -> None:
+    project.write({"params.yaml": "judge:\n  epochs: 6\n  rate: 0.1\n"})
+    judged(project, list(range(19)))
+    output = project.check("compare", "HEAD~1").output
+    rows = [line.split() for line in output.splitlines()]
+    assert ["params.yaml", "judge.epochs", "5", "6", "+1"] in rows
+    assert ["params.yaml", "judge.rate", "–", "0.1"] in rows
+    assert ["params.yaml", "judge.name", "a", "–"] in rows
+    assert ["reports/metrics.json", "test.errors", "20", "19", "−1"] in rows
+    assert "train.loss" not in output
+
+
+def test_two_commits_are_compared_whatever_the_workspace_holds(project: Project) -> None:
+    judged(project, list(range(25)))
+    project.write({"reports/predictions.csv": "broken"})
+    found = project.check("compare", "HEAD~1", "HEAD")
+    assert "5  " in found.output and "from " in found.output.splitlines()[0]
+    assert project.check("compare", "nowhere").exit_code == 2
+
+
+def test_another_test_set_is_said_and_not_tested(project: Project) -> None:
+    judged(project, list(range(100)), actual=[(i + 1) % 10 for i in range(EXAMPLES)])
+    found = project.check("compare", "HEAD~1", "--fail-if-worse", "0.05")
+    assert found.exit_code == 0
+    assert "the actual labels differ, so it is not tested" in found.output
+    assert "1 prediction file not tested" in found.output.splitlines()[0]
+
+
+def test_predictions_that_are_gone_fail_when_asked_to(project: Project) -> None:
+    (project.root / "reports" / "predictions.csv").unlink()
+    found = project.check("compare", "HEAD", "--fail-if-worse", "0.05")
+    assert found.exit_code == 1
+    assert "reports/predictions.csv is gone" in found.output
+
+
+def test_markdown_shows_tables_pictures_and_figures(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged(project, list(range(2, 21)))
+    monkeypatch.setenv("GITHUB_REPOSITORY", "someone/something")
+    found = project.check("compare", "HEAD~1", "HEAD", "--markdown")
+    text = found.output
+    assert text.startswith("**Accuracy 96.00 % → 96.20 % (+0.20 points)")
+    assert "| reports/predictions.csv | 96.00 % | 96.20 % | +0.20 |" in text
+    assert "<summary>1 example lost in reports/predictions.csv</summary>" in text
+    assert "<summary>2 examples gained in reports/predictions.csv</summary>" in text
+    assert "⠑⢄⠀⠀\n" not in text.split("```text")[0]
+    assert "⠑⢄" in text  # the unit matrix, as dots
+    assert "#20 0: 0→1" in text
+    assert "| 20 | 0 | 0 | 1 | 0.700000 | 0.700000 |" in text
+    old, new = project.git("rev-parse", "HEAD~1"), project.git("rev-parse", "HEAD")
+    assert f"(https://github.com/someone/something/raw/{old}/reports/figure.png)" in text
+    assert f"(https://github.com/someone/something/raw/{new}/reports/figure.png)" in text
+    assert text.count("<details>") == text.count("</details>") == 3
+
+
+def test_several_models_are_corrected_for_each_other(project: Project) -> None:
+    body = PIPELINE.partition("stages:\n")[2].replace(
+        "cmd: python judge.py", "wdir: ${item.run}\n    cmd: python ../judge.py"
+    )
+    body = body.replace("[images.npy, judge.py]", "[../judge.py]").replace("    params: [judge]\n", "")
+    pipeline = "stages:\n" + body.replace("  judge:\n", "  judge:\n    matrix: {run: [a, b, c]}\n")
+    project.write({"runs/dvc.yaml": pipeline})
+    for run in "abc":
+        project.write({f"runs/{run}/reports/predictions.csv": table(list(range(20)))})
+    project.commit()
+    project.write({"runs/a/reports/predictions.csv": table(list(range(27)))})  # 7 lost: p = 0.016
+    project.write({"runs/b/reports/predictions.csv": table(list(range(21)))})
+    data = json.loads(project.check("compare", "HEAD", "--json").output)
+    by_file = {test["file"]: test for test in data["predictions"]}
+    assert len(by_file) == 4
+    first = by_file["runs/a/reports/predictions.csv"]
+    assert first["p"] == 2 / 2**7
+    assert first["p Holm"] == 4 * first["p"]
+    found = project.check("compare", "HEAD", "--fail-if-worse", "0.05")
+    assert found.exit_code == 0  # alone it would have been called worse
+    assert found.output.startswith("compare: of 4 models 0 got better and 0 worse by more than chance")
+
+
+def test_predictions_kept_by_dvc_are_taken_from_its_cache(project: Project) -> None:
+    project.replace(
+        "dvc.yaml", "      - reports/predictions.csv: {cache: false}\n", "      - reports/predictions.csv\n"
+    )
+    project.git("rm", "--quiet", "--cached", "reports/predictions.csv")
+    project.write(
+        {
+            "judge.py": "import pathlib\nfor n in ('predictions.csv', 'metrics.json', 'figure.png'):\n"
+            "  pathlib.Path('reports', n).write_text(pathlib.Path('made', n).read_text())\n"
+        }
+    )
+    for wrong in (list(range(20)), list(range(60))):
+        project.write(
+            {"made/predictions.csv": table(wrong), "made/metrics.json": "{}", "made/figure.png": ""}
+        )
+        project.write({"params.yaml": f"judge: {len(wrong)}\n"})
+        project.repro()
+        project.commit()
+    for path in (project.root / "reports").iterdir():
+        path.unlink()
+    found = project.check("compare", "HEAD~1", "HEAD")
+    assert "accuracy 96.00 % → 88.00 % (−8.00 points)" in found.output.splitlines()[0]
