@@ -233,15 +233,7 @@ def _effects(
     if form == "none":
         return 1 if findings else 0
     rows = [(e.file, e.key, e) for e in found] if leaves or form == "markdown" else effects.collapsed(found)
-    cells = [
-        [
-            file,
-            key,
-            ", ".join((*effect.direct, *(f"which {group}" for group in effect.shapes))),
-            ", ".join(effect.after),
-        ]
-        for file, key, effect in rows
-    ]
+    cells = [[file, key, *effects.in_words(effect)] for file, key, effect in rows]
     header = ["file", "parameter", "reruns", "and then"]
     if form == "markdown":
         cells = [[file, f"`{key}`", direct or "**nothing**", after] for file, key, direct, after in cells]

@@ -159,7 +159,7 @@ def _rows(old: Path, new: Path) -> Iterator[str]:
                 largest = f"largest difference {max(abs(float(b) - float(a)) for a, b in pairs):.3g}"
             except ValueError:
                 largest = f"for example {pairs[0][0]} became {pairs[0][1]}"
-            yield f"column {name}: {count(len(pairs), 'value')} differ, {largest}"
+            yield f"column {name}: {count(len(pairs), 'value differs', 'values differ')}, {largest}"
 
 
 def _text(old: Path, new: Path) -> Iterator[str]:

@@ -36,6 +36,12 @@ def covers(declared: str, key: str) -> bool:
 
 def read_params(pipeline: Pipeline, file: str) -> dict[str, Any] | None:
     """A params file as DVC reads it; None if it does not exist."""
+    if file not in pipeline.params:
+        pipeline.params[file] = _parse(pipeline, file)
+    return pipeline.params[file]
+
+
+def _parse(pipeline: Pipeline, file: str) -> dict[str, Any] | None:
     from dvc.utils.serialize import ParseError, load_path
 
     path = pipeline.root / file
@@ -69,16 +75,19 @@ def _top_level(pipeline: Pipeline) -> Iterator[Any]:
 def table(pipeline: Pipeline, stages: list[Stage]) -> list[Effect]:
     """The effect of every leaf, in file order; with fewer than all stages, of the leaves that reach those."""
     shaped = pipeline.expansions()
+    afterwards: dict[tuple[str, ...], tuple[str, ...]] = {}
     effects = []
     for file in params_files(pipeline):
         for key, value in leaves(read_params(pipeline, file) or {}):
             direct = [stage for stage in pipeline.stages if not stage.frozen and reruns(stage, file, key)]
-            after = pipeline.downstream(direct) if direct else []
+            names = tuple(stage.name for stage in direct)
+            if names not in afterwards:
+                afterwards[names] = tuple(stage.name for stage in pipeline.downstream(direct))
             groups = sorted(
                 group for name, found in shaped.get(file, {}).items() if covers(name, key) for group in found
             )
-            if stages == pipeline.stages or any(stage in stages for stage in (*direct, *after)):
-                effects.append(Effect(file, key, value, _names(direct), _names(after), tuple(groups)))
+            if stages == pipeline.stages or any(s.name in (*names, *afterwards[names]) for s in stages):
+                effects.append(Effect(file, key, value, names, afterwards[names], tuple(groups)))
     return effects
 
 
@@ -90,10 +99,6 @@ def reruns(stage: Stage, file: str, key: str) -> bool:
     return any(covers(name, key) for name in stage.interpolated.get(file, ())) or any(
         dep.path == file for dep in stage.deps
     )
-
-
-def _names(stages: list[Stage]) -> tuple[str, ...]:
-    return tuple(stage.name for stage in stages)
 
 
 def declared_wrongly(pipeline: Pipeline, stages: list[Stage], effects: list[Effect]) -> list[tuple[str, str]]:
@@ -139,3 +144,11 @@ def _collapse(effects: list[Effect], depth: int) -> Iterator[tuple[str, Effect]]
         groups.setdefault(".".join(effect.key.split(".")[: depth + 1]), []).append(effect)
     for group in groups.values():
         yield from _collapse(group, depth + 1)
+
+
+def in_words(effect: Effect) -> tuple[str, str]:
+    """The stages that rerun, and those that follow; a dvc.yaml that both have in common is named once."""
+    direct = [*effect.direct, *(f"the members of {group}" for group in effect.shapes)]
+    file = effect.direct[0].rpartition(":")[0] if effect.direct else ""
+    after = [name.removeprefix(f"{file}:") for name in effect.after] if file else effect.after
+    return ", ".join(direct), ", ".join(after)

@@ -70,8 +70,10 @@ def observe(pipeline: Pipeline, stages: list[Stage]) -> Iterator[Observation]:
                     )
                     yield seen
                     continue
-                yield scratch.run(stage)
-                done.append(stage)
+                seen = scratch.run(stage)
+                if not seen.failed:
+                    done.append(stage)
+                yield seen
 
 
 def _overlay(pipeline: Pipeline, root: Path) -> None:

@@ -80,6 +80,9 @@ class Pipeline:
         self.root = Path(repo.root_dir)
         self.stages: list[Stage] = []
         self.sources: list[Source] = []
+        self.params: dict[
+            str, dict[str, Any] | None
+        ] = {}  # params files read so far; see `effects.read_params`
         for dvc_stage in repo.index.stages:
             if hasattr(dvc_stage, "name"):
                 self.stages.append(self._stage(dvc_stage))
@@ -137,6 +140,10 @@ class Pipeline:
 
     def expansions(self) -> dict[str, dict[str, set[str]]]:
         """For each file that `foreach` and `matrix` take values from: its keys, and the groups they shape."""
+        with chdir(self.root):  # DVC tells paths relative to the current folder
+            return self._expansions()
+
+    def _expansions(self) -> dict[str, dict[str, set[str]]]:
         from dvc.parsing.context import ContextError
 
         shaped: dict[str, dict[str, set[str]]] = {}
@@ -150,7 +157,7 @@ class Pipeline:
                         continue
                     if meta and meta.source:
                         group = f"{entry}@*" if file == "dvc.yaml" else f"{file}:{entry}@*"
-                        source = self.relative(self.root / meta.source)
+                        source = self.relative(os.path.abspath(meta.source))
                         shaped.setdefault(source, {}).setdefault(meta.path(), set()).add(group)
         return shaped
 
