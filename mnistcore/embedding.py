@@ -41,7 +41,7 @@ def forward(layers: Sequence[Layer], images: np.ndarray) -> Iterator[np.ndarray]
         values = values @ layer.weights
         if layer.biases is not None:
             values += layer.biases
-        ACTIVATIONS[layer.activation].forward(values)
+        ACTIVATIONS[layer.activation](values)
         yield values
 
 
