@@ -394,12 +394,13 @@ def _tell_progress(examples: int, note: str) -> None:
 
 
 def train_side_by_side(seeds: list[int], workers: int, on_epoch: OnEpoch, on_progress: OnProgress) -> None:
-    """Train each seed in a process of its own, as many at a time as there are workers.
+    """Train each seed in a process of its own: as many at a time as there are workers, or all of them at
+    once where the last few would otherwise leave workers idle (three seeds on two cores share them evenly).
 
     The processes tell their progress in lines of JSON: a number for examples worked, a list for an epoch.
     One whose reader is gone ends at its next line. Curves are those of the first seed.
     """
-    at_once = min(workers, len(seeds))
+    at_once = len(seeds) if workers > 1 and len(seeds) < 2 * workers else min(workers, len(seeds))
     lock = threading.Lock()
     waiting, running, failures = list(seeds), {}, []
 
@@ -420,7 +421,7 @@ def train_side_by_side(seeds: list[int], workers: int, on_epoch: OnEpoch, on_pro
             while waiting and len(running) < at_once:
                 seed = waiting.pop(0)
                 process = subprocess.Popen(
-                    [sys.executable, __file__, "--seed", str(seed), "--workers", str(workers // at_once)],
+                    [sys.executable, __file__, "--seed", str(seed), "--workers", str(max(1, workers // at_once))],
                     stdout=subprocess.PIPE,
                     text=True,
                 )
