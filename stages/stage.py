@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, get_args
 
 import click
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -66,13 +66,35 @@ def _nearest(key: Any, known: Any) -> str:
 
 
 def _first_problem(name: str, section: type[Section], error: ValidationError) -> str:
-    problem = error.errors(include_url=False)[0]
-    where = ".".join([name, *(str(part) for part in problem["loc"])])
+    problems = error.errors(include_url=False)
+    # A misspelt key is both unknown and missing; the unknown one is what its writer will recognise.
+    problem = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
+    sections, path = [section], [name]
+    for part in problem["loc"][:-1]:
+        below = [field.annotation for one in sections for key, field in one.model_fields.items() if key == part]
+        if below:
+            sections = [found for annotation in below for found in _sections_in(annotation)]
+        elif isinstance(part, str):  # the `name` by which one of several sections was chosen: no key of the file
+            sections = [one for one in sections if part in get_args(one.model_fields["name"].annotation)]
+            continue
+        path.append(str(part))
+    where = ".".join([*path, *(str(part) for part in problem["loc"][-1:])])
     if problem["type"] == "extra_forbidden":
-        return f"{where}: unknown key{_nearest(problem['loc'][-1], section.model_fields)}"
+        known = [key for one in sections for key in one.model_fields]
+        return f"{where}: unknown key{_nearest(problem['loc'][-1], known)}"
     if problem["type"] == "missing":
         return f"{where}: missing"
+    if problem["type"] == "union_tag_not_found":
+        return f"{where}: should have a name and what belongs to it, is {problem['input']!r}"
+    if problem["type"] == "union_tag_invalid":
+        return f"{where}.name: should be one of {problem['ctx']['expected_tags']}, is {problem['ctx']['tag']!r}"
     return f"{where}: {problem['msg']}, is {problem['input']!r}"
+
+
+def _sections_in(annotation: Any) -> list[type[Section]]:
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _sections_in(part)]
 
 
 class Stage(click.Command):
