@@ -57,19 +57,15 @@ def _parse(pipeline: Pipeline, file: str) -> dict[str, Any] | None:
 
 
 def params_files(pipeline: Pipeline) -> list[str]:
-    """Every params file of the project: those that stages declare or interpolate, and DVC's default one."""
+    """Every params file of the project: those that stages declare or interpolate, and DVC's default one.
+
+    What a top-level `params:` lists is for display alone, and often an output.
+    """
     files = {file for stage in pipeline.stages for file in (*stage.params, *stage.interpolated)}
     files |= set(pipeline.expansions())
-    files |= {pipeline.relative(path) for path in _top_level(pipeline)}
     if (pipeline.root / "params.yaml").is_file():
         files.add("params.yaml")
     return sorted(files, key=lambda file: (file.count("/"), file))
-
-
-def _top_level(pipeline: Pipeline) -> Iterator[Any]:
-    for dvcfile, names in pipeline.repo.index._params.items():
-        folder = (pipeline.root / pipeline.relative(dvcfile)).parent
-        yield from (folder / name for name in names)
 
 
 def table(pipeline: Pipeline, stages: list[Stage]) -> list[Effect]:
