@@ -143,8 +143,20 @@ def _collapse(effects: list[Effect], depth: int) -> Iterator[tuple[str, Effect]]
 
 
 def in_words(effect: Effect) -> tuple[str, str]:
-    """The stages that rerun, and those that follow; a dvc.yaml that both have in common is named once."""
-    direct = [*effect.direct, *(f"the members of {group}" for group in effect.shapes)]
+    """The stages that rerun, and those that follow; many that were expanded from one entry are named as one."""
+    direct = [*_grouped(effect.direct), *(f"the members of {group}" for group in effect.shapes)]
     file = effect.direct[0].rpartition(":")[0] if effect.direct else ""
-    after = [name.removeprefix(f"{file}:") for name in effect.after] if file else effect.after
+    after = [name.removeprefix(f"{file}:") if file else name for name in _grouped(effect.after)]
     return ", ".join(direct), ", ".join(after)
+
+
+def _grouped(names: tuple[str, ...]) -> list[str]:
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        group, _, member = name.rpartition("@")
+        groups.setdefault(group if group else member, []).append(name)
+    return [
+        f"{group}@* ({len(members)})" if len(members) > 2 else name
+        for group, members in groups.items()
+        for name in (members[:1] if len(members) > 2 else members)
+    ]

@@ -245,7 +245,7 @@ class _Scratch:
         declared = [dep.path for dep in stage.deps] + [out.path for out in stage.outs] + [*stage.params]
         for name in sorted(seen.opened):
             base = name.rpartition("/")[2]
-            if name.startswith((".git/", ".dvc/")) or base in DVC_FILES or base.endswith(".dvc"):
+            if name.startswith((".git/", ".dvc/")) or base in DVC_FILES or base.endswith((".dvc", ".pyc")):
                 continue
             if any(within(name, path) for path in declared) or name in self.params:
                 continue
@@ -256,16 +256,9 @@ class _Scratch:
                     f"looks for {name}, which it declares nowhere and Git does not keep"
                 )
         for name in sorted(seen.workspace):
-            if self._is_environment(name):
+            if name.startswith((".git/", ".dvc/")) or _is_environment(name):
                 continue
             observation.findings.append(f"opens {name} by its absolute path: no clone will have it there")
-
-    def _is_environment(self, name: str) -> bool:
-        """Whether a file of the workspace belongs to an environment or an installed package inside it."""
-        parts = name.split("/")
-        return any(
-            part in ("site-packages", "dist-packages", ".venv", "venv", "__pycache__") for part in parts
-        ) or any(part.endswith((".egg-info", ".dist-info")) for part in parts)
 
     def _judge_writes(self, stage: Stage, before: Any, observation: Observation) -> None:
         outs = [out.path for out in stage.outs]
@@ -385,6 +378,14 @@ class _Scratch:
             data.remove(self.root / out.path)
             shutil.move(kept / out.path, self.root / out.path)
         shutil.rmtree(kept, ignore_errors=True)
+
+
+def _is_environment(name: str) -> bool:
+    """Whether a file of the workspace belongs to an environment, or an installed package, inside it."""
+    parts = name.split("/")
+    return bool({"site-packages", "dist-packages", "__pycache__"} & {*parts}) or any(
+        part.endswith(("venv", ".egg-info", ".dist-info")) for part in parts
+    )
 
 
 def _known(key: str, allowed: tuple[str, ...]) -> bool:
