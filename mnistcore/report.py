@@ -92,6 +92,7 @@ def write_report(
         "numpy": np.__version__,
         "pictures": embedding.pictures_text(pixels),
         "stroke": STROKES.get(description.name),
+        "erring": sum(len(rows) for is_, line in enumerate(cells) for guess, rows in enumerate(line) if is_ != guess),
         "strip": _strip(metrics["test"]),
     }
     data = {
@@ -226,7 +227,7 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
         for place, part in enumerate(value):
             yield from _flat(part, f"{name}.{place}")
     else:
-        yield name, json.dumps(value) if not isinstance(value, str) else value
+        yield name, value if isinstance(value, str) else "none" if value in (None, [], {}) else json.dumps(value)
 
 
 def _sha256(path: str | os.PathLike[str]) -> str:
@@ -285,7 +286,7 @@ def _panel(title: str, lines: Sequence[tuple[str, np.ndarray]]) -> dict[str, Any
             {
                 "label": label,
                 "points": [
-                    [across(epoch), down(value), _percent(value) if percent else f"{value:.4g}"]
+                    [across(epoch), down(value), _percent(value) if percent else f"{value:.3g}"]
                     for epoch, value in points.tolist()
                     if math.isfinite(value)
                 ],
@@ -315,7 +316,7 @@ def _table(curves: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
     def text(name: str, epoch: float) -> str:
         value = by_epoch[name].get(epoch)
-        return "" if value is None else _percent(value) if name.endswith("accuracy") else f"{value:.4g}"
+        return "" if value is None else _percent(value) if name.endswith("accuracy") else f"{value:.3g}"
 
     rows = [(int(epoch), [text(name, epoch) for name in heads]) for epoch in by_epoch["train/loss"]]
     return {"heads": [head.replace("/", " ").replace("_", " ") for head in heads], "rows": rows}

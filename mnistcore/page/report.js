@@ -206,7 +206,30 @@
     paint(canvas, pixelsOf(+canvas.dataset.picture), data.brightest);
   }
 
-  const percent = (value, decimals = 1) => `${(100 * value).toFixed(decimals)}\u202f%`;
+  const percent = (value) => value < 1 && value >= 0.9995 ? ">99.9\u202f%" : `${(100 * value).toFixed(1)}\u202f%`;
+
+  // ---- All errors side by side, in as many columns as the page is wide.
+
+  function drawErrors() {
+    const canvas = byId("errors"), wide = canvas.clientWidth, cell = 32, density = Math.min(window.devicePixelRatio || 1, 2);
+    const wrong = data.cells.flatMap((line, is) => line.flatMap((cell, guess) => (is === guess ? [] : cell)));
+    const fit = Math.max(1, Math.floor(wide / cell)), lines = Math.ceil(wrong.length / fit);
+    const many = Math.ceil(wrong.length / lines), side = Math.min(wide / many, 2 * cell);
+    canvas.width = Math.round(wide * density);
+    canvas.height = Math.round(lines * side * density);
+    const context = canvas.getContext("2d");
+    wrong.forEach((place, at) => {
+      const [x, y] = [(at % many) * side * density, Math.floor(at / many) * side * density];
+      context.drawImage(canvasOf(place), x, y, side * density, side * density);
+    });
+  }
+  if (byId("errors")) {
+    let drawn = 0;
+    new ResizeObserver(() => {
+      if (drawn !== byId("errors").clientWidth) drawErrors();
+      drawn = byId("errors").clientWidth;
+    }).observe(byId("errors"));
+  }
 
   // ---- The pad.
 

@@ -1,0 +1,59 @@
+"""Makes docs/report.png, the picture that README.md opens with: `python docs/screenshot.py`.
+
+Opens reports/index.html in chromium, draws a digit on its pad, and keeps what
+one then sees first. Fonts are those of the machine, so the picture is no stage
+of the pipeline; it looks best where P052 (Palatino) and Inter are installed.
+"""
+
+import io
+import shutil
+import sys
+from pathlib import Path
+
+import click
+from PIL import Image
+from playwright.sync_api import sync_playwright
+
+ROOT = Path(__file__).parents[1]
+REPORT, PICTURE = ROOT / "reports" / "index.html", ROOT / "docs" / "report.png"
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--no-first-run"]
+# A 5, in parts of the pad's width and height: its top from right to left, then down and around.
+STROKE = [
+    (0.67, 0.2), (0.42, 0.21), (0.4, 0.34), (0.38, 0.45), (0.47, 0.42), (0.57, 0.43), (0.65, 0.49),
+    (0.68, 0.59), (0.65, 0.7), (0.57, 0.78), (0.46, 0.8), (0.37, 0.77), (0.31, 0.71),
+]  # fmt: skip
+
+
+@click.command()
+@click.option("--report", type=click.Path(path_type=Path, exists=True), default=REPORT, help="The page.")
+@click.option("--output", type=click.Path(path_type=Path), default=PICTURE, help="Where the picture goes.")
+def main(report: Path, output: Path) -> None:
+    """Take the README's picture of the report."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not browser:
+        click.echo("screenshot: no chromium on this machine; install it (Debian: apt-get install chromium)", err=True)
+        sys.exit(2)
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=browser, headless=True, args=FLAGS)
+        page = started.new_page(
+            viewport={"width": 1280, "height": 1000}, device_scale_factor=1.5, color_scheme="light"
+        )
+        page.goto(report.resolve().as_uri())
+        pad = page.locator("#pad").bounding_box()
+        points = [(pad["x"] + x * pad["width"], pad["y"] + y * pad["height"]) for x, y in STROKE]
+        page.mouse.move(*points[0])
+        page.mouse.down()
+        for point in points[1:]:
+            page.mouse.move(*point, steps=8)
+        page.mouse.up()
+        page.mouse.move(0, 0)
+        below = page.locator("#learning").bounding_box()["y"]
+        seen = page.screenshot(clip={"x": 0, "y": 0, "width": 1280, "height": min(below, 1000)})
+        started.close()
+    picture = Image.open(io.BytesIO(seen)).convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    picture.save(output, optimize=True)
+    click.echo(f"screenshot: {output}: {picture.width} × {picture.height}, {output.stat().st_size / 1e3:.0f} kB")
+
+
+if __name__ == "__main__":
+    main(prog_name="screenshot")
