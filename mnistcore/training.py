@@ -265,7 +265,7 @@ class _Run:
         if norm > self.settings.clip_norm:
             for shard in self.stretches:
                 for stretch in shard:
-                    stretch.gradient *= self.settings.clip_norm / norm
+                    np.multiply(stretch.gradient, self.settings.clip_norm / norm, out=stretch.gradient)
 
     def _look(self, number: int, looked: int, done: int) -> None:
         """Now and then: stop if the loss is no number, report progress, write a checkpoint."""

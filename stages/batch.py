@@ -1,5 +1,6 @@
 """Stage 3 of the pipeline: a stratified hold-out, and shuffled, memory-mappable batches."""
 
+import stages.interrupt  # noqa: F401  (first of all)
 import mnistcore.reproducible  # noqa: F401  (before NumPy)
 
 import time

@@ -1,5 +1,6 @@
 """Stage 5 of the pipeline: metrics with their uncertainty, and every prediction."""
 
+import stages.interrupt  # noqa: F401  (first of all)
 import mnistcore.reproducible  # noqa: F401  (before NumPy)
 
 import json

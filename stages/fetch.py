@@ -1,5 +1,6 @@
 """Stage 1 of the pipeline: the four IDX files of a data set, every byte verified."""
 
+import stages.interrupt  # noqa: F401  (first of all)
 import mnistcore.reproducible  # noqa: F401  (before NumPy)
 
 import os

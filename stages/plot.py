@@ -1,5 +1,6 @@
 """Stage 6 of the pipeline: the figures and the report."""
 
+import stages.interrupt  # noqa: F401  (first of all)
 import mnistcore.reproducible  # noqa: F401  (before NumPy)
 
 import json

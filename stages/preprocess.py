@@ -1,5 +1,6 @@
 """Stage 2 of the pipeline: normalised images, one-hot targets, and the fitted normaliser."""
 
+import stages.interrupt  # noqa: F401  (first of all)
 import mnistcore.reproducible  # noqa: F401  (before NumPy)
 
 import time

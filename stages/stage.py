@@ -5,9 +5,10 @@ with `read_section`, calls the core, writes, and ends with `summarize`.
 """
 
 import difflib
-import signal
+import reprlib
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar, get_args
 
@@ -15,8 +16,11 @@ import click
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mnistcore.errors import InputError
+from stages.interrupt import Interrupted, as_exceptions
 
 PARAMETERS = Path("params.yaml")
+STAGES = ("fetch", "preprocess", "batch", "train", "evaluate", "plot")
+LARGEST = 2**63 - 1
 
 
 class Section(BaseModel):
@@ -39,29 +43,74 @@ def read_section(name: str, section: type[SectionT]) -> SectionT:
     ------
     InputError : naming the file and the key, for anything that is not a valid section
     """
-    from ruamel.yaml import YAML  # DVC's own parser, so that both read the same values
-    from ruamel.yaml.error import YAMLError
-
-    try:
-        document = YAML(typ="safe", pure=True).load(PARAMETERS.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{PARAMETERS}: not found; run this in a folder that has one") from None
-    except (YAMLError, ValueError, RecursionError) as error:
-        raise InputError(f"{PARAMETERS}: not readable as YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(document, dict):
-        raise InputError(f"{PARAMETERS}: should be sections of keys and values, one section per stage")
+    document = _read_parameters()
+    for key in document:
+        # Other sections are the user's own, unless one looks like a stage's, misspelt.
+        if key not in STAGES and (stage := _nearest(key, [*STAGES], cutoff=0.75)):
+            raise InputError(f"{PARAMETERS}: unknown section {_shown(key)}{stage}")
     if name not in document:
-        raise InputError(f"{PARAMETERS}: has no section '{name}'{_nearest(name, document)}")
+        raise InputError(f"{PARAMETERS}: has no section '{name}'")
     if not isinstance(document[name], dict):
-        raise InputError(f"{PARAMETERS}: {name}: should be keys and values")
+        raise InputError(f"{PARAMETERS}: {name}: should be keys and values, is {_shown(document[name])}")
+    _refuse_huge_integers(name, document[name])
     try:
         return section.model_validate(document[name])
     except ValidationError as error:
         raise InputError(f"{PARAMETERS}: {_first_problem(name, section, error)}") from None
 
 
-def _nearest(key: Any, known: Any) -> str:
-    close = difflib.get_close_matches(str(key), [str(name) for name in known], n=1)
+def _read_parameters() -> dict[Any, Any]:
+    """The whole of params.yaml, as DVC reads it; every failure is told with the line it is in."""
+    from ruamel.yaml import YAML  # DVC's own parser, so that both read the same values
+    from ruamel.yaml.error import MarkedYAMLError
+    from ruamel.yaml.reader import ReaderError
+
+    if not PARAMETERS.is_file():
+        what = "is not a file" if PARAMETERS.exists() else "not found; run this in a folder that has one"
+        raise InputError(f"{PARAMETERS}: {what}")
+    text = ""
+    try:
+        text = PARAMETERS.read_bytes().decode("utf-8")
+        document = YAML(typ="safe", pure=True).load(text)
+    except (OSError, MemoryError):
+        raise
+    except UnicodeDecodeError as error:
+        raise InputError(f"{PARAMETERS}: not in UTF-8 (byte {error.start}); save it in that encoding") from None
+    except RecursionError:
+        raise InputError(f"{PARAMETERS}: nested too deeply") from None
+    except Exception as error:  # of any type: what a value is made of is checked by whatever makes it
+        where, problem = "", " ".join(str(error).split())
+        if isinstance(error, MarkedYAMLError) and error.problem_mark:
+            mark = error.problem_mark
+            where, problem = f"line {mark.line + 1}, column {mark.column + 1}: ", error.problem or ""
+            if problem.startswith("but "):  # the other half of the sentence is in the context
+                problem = f"{error.context}, {problem}"
+        elif isinstance(error, ReaderError):
+            where = f"line {text[: error.position].count(chr(10)) + 1}: "
+            problem = f"character U+{error.character:04X}, which no YAML file may have"
+        advice = "; indent with spaces" if r"'\t'" in problem else ""
+        raise InputError(f"{PARAMETERS}: {where}not readable as YAML: {problem[:200]}{advice}") from None
+    if not isinstance(document, dict):
+        raise InputError(f"{PARAMETERS}: should be sections of keys and values, one section per stage")
+    return document
+
+
+def _refuse_huge_integers(name: str, section: dict[Any, Any]) -> None:
+    """Numbers go into arrays, whose integers have 64 bits."""
+    waiting: list[tuple[str, Any]] = [(name, section)]
+    seen = set()  # an alias can stand for what is around it
+    while waiting:
+        where, value = waiting.pop()
+        if isinstance(value, (dict, list)) and id(value) not in seen:
+            seen.add(id(value))
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            waiting.extend((f"{where}.{_cut(key)}", item) for key, item in items)
+        elif isinstance(value, int) and abs(value) > LARGEST:
+            raise InputError(f"{PARAMETERS}: {where}: too large for an integer of 64 bits")
+
+
+def _nearest(key: Any, known: Iterable[str], cutoff: float = 0.6) -> str:
+    close = difflib.get_close_matches(_cut(key), sorted(known), n=1, cutoff=cutoff)
     return f"; did you mean '{close[0]}'?" if close else ""
 
 
@@ -77,18 +126,32 @@ def _first_problem(name: str, section: type[Section], error: ValidationError) ->
         elif isinstance(part, str):  # the `name` by which one of several sections was chosen: no key of the file
             sections = [one for one in sections if part in get_args(one.model_fields["name"].annotation)]
             continue
-        path.append(str(part))
-    where = ".".join([*path, *(str(part) for part in problem["loc"][-1:])])
+        path.append(_cut(part))
+    where = ".".join([*path, *(_cut(part) for part in problem["loc"][-1:])])
     if problem["type"] == "extra_forbidden":
         known = [key for one in sections for key in one.model_fields]
         return f"{where}: unknown key{_nearest(problem['loc'][-1], known)}"
     if problem["type"] == "missing":
         return f"{where}: missing"
     if problem["type"] == "union_tag_not_found":
-        return f"{where}: should have a name and what belongs to it, is {problem['input']!r}"
+        return f"{where}: should have a name and what belongs to it, is {_shown(problem['input'])}"
     if problem["type"] == "union_tag_invalid":
-        return f"{where}.name: should be one of {problem['ctx']['expected_tags']}, is {problem['ctx']['tag']!r}"
-    return f"{where}: {problem['msg']}, is {problem['input']!r}"
+        return f"{where}.name: should be one of {problem['ctx']['expected_tags']}, is {_shown(problem['ctx']['tag'])}"
+    wanted = problem["msg"].replace("Input should", "should", 1)
+    return f"{where}: {wanted}, is {_shown(problem['input'])}"
+
+
+def _cut(key: Any) -> str:
+    return key if isinstance(key, str) and len(key) <= 40 and key.isprintable() else _shown(key)
+
+
+def _shown(value: Any) -> str:
+    """`value` in short: through aliases, a few lines of YAML can stand for gigabytes."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother, short.maxlist, short.maxdict = 1, 60, 60, 6, 6
+    return short.repr(value)
 
 
 def _sections_in(annotation: Any) -> list[type[Section]]:
@@ -101,32 +164,24 @@ class Stage(click.Command):
     """A command that ends bad input with one line and exit status 2, SIGINT with 130, SIGTERM with 143."""
 
     def invoke(self, context: click.Context) -> Any:
-        signal.signal(signal.SIGTERM, _terminated)
         try:
-            return super().invoke(context)
+            with as_exceptions():
+                return super().invoke(context)
         except InputError as error:
             self._end(2, str(error))
         except MemoryError:
             self._end(2, "out of memory; nothing under a final name was changed")
+        except BrokenPipeError:
+            raise  # nobody reads what is printed any more; Click ends quietly
         except OSError as error:
             self._end(2, f"{error.filename or 'operating system'}: {error.strerror or error}")
-        except KeyboardInterrupt:
-            self._end(130, "interrupted; run it again to continue")
-        except _Terminated:
-            self._end(143, "terminated; run it again to continue")
+        except Interrupted as interrupted:
+            self._end(interrupted.status, interrupted.line)
 
     def _end(self, status: int, line: str) -> NoReturn:
         stage = click.get_current_context().info_name  # the name it was run by, not the function's
         click.echo(f"{stage}: {' '.join(line.split())}", err=True)
         sys.exit(status)
-
-
-class _Terminated(BaseException):
-    """SIGTERM arrived; a BaseException, so that no handler of errors swallows it."""
-
-
-def _terminated(signum: int, frame: Any) -> NoReturn:
-    raise _Terminated
 
 
 class Progress:

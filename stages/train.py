@@ -1,5 +1,6 @@
 """Stage 4 of the pipeline: the network, trained, and its learning curves."""
 
+import stages.interrupt  # noqa: F401  (first of all)
 import mnistcore.reproducible  # noqa: F401  (before NumPy)
 
 import functools

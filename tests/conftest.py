@@ -1,0 +1,42 @@
+"""The marker `fault`, and the page docs/faults.md that is made of it.
+
+@pytest.mark.fault(room, what was done, what the user sees) on a test makes it a row of the page; parametrised
+tests carry it on each case, or once for all of them. How often a thing was done is counted from the cases
+collected, from Hypothesis' settings, and from `times=`, a constant that the test itself uses.
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import faults_page  # noqa: E402
+
+PAGE = pytest.StashKey[str]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults-page", metavar="FILE", help="write the page of faults to FILE, and run nothing")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    config.stash[PAGE] = faults_page.page(items)  # before the slow ones are left out
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    where = session.config.getoption("--faults-page")
+    if where:
+        Path(where).parent.mkdir(exist_ok=True)
+        Path(where).write_text(session.config.stash[PAGE], encoding="utf-8")
+        session.items.clear()
+
+
+@pytest.fixture
+def collected_page(request: pytest.FixtureRequest) -> str:
+    """The page as the tests collected now make it; only the whole suite makes all of it."""
+    if list(request.config.args) != ["tests"] and request.config.args != [str(request.config.rootpath)]:
+        pytest.skip("some tests only were asked for, and the page is of all of them")
+    return request.config.stash[PAGE]
