@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from checks import output
+from checks.errors import BadInput
 from checks.output import count, say
 
 if TYPE_CHECKING:
@@ -29,6 +30,10 @@ class Checks(click.Group):
             return super().invoke(context)
         except KeyboardInterrupt:
             sys.exit(130)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            raise BadInput(f"{error.filename or 'operating system'}: {error.strerror or error}") from None
         finally:
             signal.signal(signal.SIGTERM, before)
 
@@ -50,8 +55,8 @@ def main(context: click.Context, directory: str) -> None:
     context.obj = directory
 
 
-@main.command(epilog=STATUS)
-@click.option("--stage", "stages", multiple=True, help="Only this stage; may be repeated.")
+@main.command(short_help="Does every stage list exactly the code it imports?", epilog=STATUS)
+@click.option("--stage", "stages", multiple=True, help="Only this stage, or this dvc.yaml; may be repeated.")
 @click.option(
     "--fix", is_flag=True, help="Rewrite the code dependencies in dvc.yaml; comments and order stay."
 )
@@ -122,9 +127,9 @@ def _fix(directory: str, names: tuple[str, ...], project: "Pipeline", verdicts: 
     return 1 if left else 0
 
 
-@main.command(epilog=STATUS)
+@main.command(short_help="Is dvc.lock true for this commit, with no data at hand?", epilog=STATUS)
 @click.argument("revision", required=False)
-@click.option("--stage", "stages", multiple=True, help="Only this stage; may be repeated.")
+@click.option("--stage", "stages", multiple=True, help="Only this stage, or this dvc.yaml; may be repeated.")
 @click.pass_obj
 def lock(directory: str, revision: str | None, stages: tuple[str, ...]) -> None:
     """Is dvc.lock complete and true for this commit, with no data at hand?
@@ -155,8 +160,9 @@ def _lock(directory: str, revision: str | None, names: tuple[str, ...]) -> int:
     lock.in_remote(project, stages, verdict)
     tail = f"; {verdict.remote}" if verdict.remote else ""
     if verdict.findings:
-        stale = dict.fromkeys(stage for stage, _ in verdict.findings)
-        say(f"lock: dvc.lock is not true for {count(len(stale), 'stage')}: {', '.join(stale)}{tail}")
+        stale = list(dict.fromkeys(stage for stage, _ in verdict.findings))
+        named = ", ".join(stale[:6]) + (f" and {len(stale) - 6} more" if len(stale) > 6 else "")
+        say(f"lock: dvc.lock is not true for {named}{tail}")
     else:
         say(f"lock: dvc.lock is true for {count(len(stages), 'stage')}{tail}")
     for stage, reason in verdict.findings:
@@ -166,8 +172,8 @@ def _lock(directory: str, revision: str | None, names: tuple[str, ...]) -> int:
     return 1 if verdict.findings else 0
 
 
-@main.command(epilog=STATUS)
-@click.option("--stage", "stages", multiple=True, help="Only this stage; may be repeated.")
+@main.command(short_help="Which stages does each parameter rerun, truly?", epilog=STATUS)
+@click.option("--stage", "stages", multiple=True, help="Only this stage, or this dvc.yaml; may be repeated.")
 @click.option("--run", is_flag=True, help="Run the stages, in a scratch clone, and compare what they read.")
 @click.option(
     "--leaves", is_flag=True, help="A row for every leaf, also where a whole section does the same."
@@ -264,11 +270,12 @@ class ToleranceType(click.ParamType):
 
 
 @main.command(
+    short_help="Does a clean clone give the very hashes in dvc.lock?",
     epilog="""
 \b
 Exit status: 0 the same, 1 something differs or the pipeline fails, 2 bad input,
              130 or 143 interrupted (nothing is left behind).
-"""
+""",
 )
 @click.argument("revision", default="HEAD")
 @click.option("--targets", multiple=True, help="A stage or dvc.yaml, with all it needs; may be repeated.")
@@ -351,11 +358,12 @@ def _show_reproduction(result: "Result") -> None:
 
 
 @main.command(
+    short_help="What moved since a commit: more than chance?",
     epilog="""
 \b
 Exit status: 0 compared, 1 with --fail-if-worse: a model got worse by more than
              chance, or its predictions are gone; 2 bad input.
-"""
+""",
 )
 @click.argument("revision")
 @click.argument("revision2", required=False)
@@ -404,7 +412,7 @@ def compare(
     sys.exit(1 if worse else 0)
 
 
-@main.command(name="all", epilog=STATUS)
+@main.command(short_help="Run deps, effects and lock; one verdict.", name="all", epilog=STATUS)
 @click.option(
     "--reproduce", "reproducing", is_flag=True, help="Reproduce HEAD as well (runs the whole pipeline)."
 )

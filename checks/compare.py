@@ -185,7 +185,7 @@ def read_predictions(path: Path) -> Predictions | None:
     """The predictions in a CSV or TSV file; None if it holds something else."""
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:
             rows = csv.reader(file, delimiter=delimiter)
             header = [name.strip() for name in next(rows, [])]
             if "actual" not in header or "predicted" not in header:
@@ -225,7 +225,7 @@ def _moved(
     for file in dict.fromkeys([*after, *before]):
         old, new = before.get(file, {}), after.get(file, {})
         for key in dict.fromkeys([*new, *old]):
-            if old.get(key) != new.get(key) or (key in old) != (key in new):
+            if not differences.same(old.get(key), new.get(key)) or (key in old) != (key in new):
                 moved.append((file, key, old.get(key), new.get(key)))
     return moved
 

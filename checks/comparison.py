@@ -147,7 +147,7 @@ def markdown(comparison: Comparison, raw: str) -> list[str]:
         lines += ["", *output.markdown_table(header, rows, right=tuple(range(1, 9)))]
         lines += [
             "",
-            "<sub>Paired, on the same examples: exact McNemar test, Newcombe's interval of the difference.</sub>",
+            "<sub>Paired on the same examples: exact McNemar test, Newcombe's interval.</sub>",
         ]
     lines += [f"\n`{test.path}` {test.reason}." for test in comparison.tests if test.reason]
     if comparison.params:

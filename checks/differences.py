@@ -114,13 +114,18 @@ def is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def same(old: Any, new: Any) -> bool:
+    """Whether two values are equal; NaN equals itself here."""
+    return old == new or (old != old and new != new)
+
+
 def deltas(old: Any, new: Any) -> list[tuple[str, Any, Any]]:
     """The leaves that differ as (key, old, new), the largest relative change first; None: not there."""
     before, after = dict(leaves(old)), dict(leaves(new))
     changed = [
         (key, before.get(key), after.get(key))
         for key in dict.fromkeys([*before, *after])
-        if before.get(key) != after.get(key) or (key in before) != (key in after)
+        if not same(before.get(key), after.get(key)) or (key in before) != (key in after)
     ]
 
     def size(item: tuple[str, Any, Any]) -> float:

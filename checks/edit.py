@@ -118,7 +118,7 @@ class _Change:
 
     @staticmethod
     def _merge(paths: list[str], add: list[str], remove: list[int]) -> list[tuple[int | None, str]]:
-        """The new list as (old place, path): sorted if the old one was, else with new paths after the scripts."""
+        """The new list as (old place, path): sorted if the old one was, else new paths after the scripts."""
         kept: list[tuple[int | None, str]] = [(i, path) for i, path in enumerate(paths) if i not in remove]
         if paths == sorted(paths):
             return sorted([*kept, *((None, path) for path in add)], key=lambda item: item[1])

@@ -143,7 +143,7 @@ def _collapse(effects: list[Effect], depth: int) -> Iterator[tuple[str, Effect]]
 
 
 def in_words(effect: Effect) -> tuple[str, str]:
-    """The stages that rerun, and those that follow; many that were expanded from one entry are named as one."""
+    """The stages that rerun, and those that follow; many expanded from one entry are named as one."""
     direct = [*_grouped(effect.direct), *(f"the members of {group}" for group in effect.shapes)]
     file = effect.direct[0].rpartition(":")[0] if effect.direct else ""
     after = [name.removeprefix(f"{file}:") if file else name for name in _grouped(effect.after)]

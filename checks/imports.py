@@ -98,8 +98,15 @@ def walk(program: Program, root: Path, roots: list[str]) -> Imported:
 
 
 def import_roots(root: Path) -> list[str]:
-    """The folders from which the project's packages are imported: its root, `src`, what the build names."""
+    """The folders from which the project's packages are imported.
+
+    Its root, `src`, what the build's settings name, and what PYTHONPATH has of it.
+    """
     roots = ["."]
+    for entry in filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)):
+        inside = os.path.relpath(os.path.abspath(entry), root)
+        if not inside.startswith("..") and inside not in roots:
+            roots.append(Path(inside).as_posix())
     if (root / "src").is_dir() and not (root / "src" / "__init__.py").exists():
         roots.append("src")
     try:
@@ -215,7 +222,7 @@ class _Walker:
                 self.import_module(f"{name}.{wanted}", why)
 
     def import_module(self, name: str, why: Place | None) -> _Module | None:
-        """Import a dotted name as Python would, with every package on the way; None if outside the project."""
+        """Import a dotted name as Python would, with every package on the way; None if it is foreign."""
         module: _Module | None = None
         package = ""
         parts = name.split(".")

@@ -31,8 +31,16 @@ def judge(pipeline: Pipeline, stages: list[Stage]) -> Verdict:
     """Judge dvc.lock without the data; see `in_remote` for the outputs themselves."""
     verdict = Verdict()
     locks = {stage.file: stage.dvc.dvcfile._lockfile.load().get("stages", {}) for stage in stages}
+    for file in [file for file, entries in locks.items() if not entries]:
+        number = sum(stage.file == file for stage in stages)
+        verdict.find(
+            file,
+            f"has no dvc.lock beside it: {count(number, 'stage')} never ran, or the run was not committed",
+        )
     for stage in stages:
         entry = locks[stage.file].get(stage.key)
+        if entry is None and not locks[stage.file]:
+            continue
         if entry is None:
             verdict.find(stage.name, "is not in dvc.lock: it has never run, or its run was not committed")
             continue

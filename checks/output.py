@@ -1,6 +1,7 @@
 """How the checks speak: a first line that says what was found, then tables, as text, Markdown or JSON."""
 
 import json
+import math
 from typing import Any
 
 import click
@@ -17,8 +18,16 @@ def count(number: int, what: str, plural: str | None = None) -> str:
 
 
 def as_json(value: Any) -> str:
-    """JSON for machines: keys in the order given, no NaN."""
-    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    """JSON for machines: keys in the order given; what JSON cannot say (NaN, dates) as text."""
+    return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False, default=str)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
 def table(header: list[str], rows: list[list[str]], right: tuple[int, ...] = ()) -> list[str]:

@@ -19,7 +19,7 @@ def holds(path: Path, examples: int) -> bool:
 
 
 def _size(shape: tuple[int, ...]) -> tuple[int, int] | None:
-    if len(shape) == 3 and 4 <= min(shape[1:]) and max(shape[1:]) <= 64:
+    if len(shape) == 3 and min(shape[1:]) >= 4 and max(shape[1:]) <= 64:
         return shape[1], shape[2]
     if len(shape) == 2 and 16 <= shape[1] <= 64 * 64 and math.isqrt(shape[1]) ** 2 == shape[1]:
         return math.isqrt(shape[1]), math.isqrt(shape[1])

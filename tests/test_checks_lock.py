@@ -113,7 +113,7 @@ def test_no_lock_at_all_is_a_finding(project: Project) -> None:
     (project.root / "dvc.lock").unlink()
     found = project.check("lock")
     assert found.exit_code == 1
-    assert "make: is not in dvc.lock" in found.output
+    assert "dvc.yaml: has no dvc.lock beside it: 2 stages never ran" in found.output
 
 
 def test_a_file_that_neither_git_nor_dvc_keeps_is_found(project: Project) -> None:
@@ -225,3 +225,17 @@ def test_a_remote_that_does_not_answer_is_told_and_not_waited_for(
     found = project.check("lock")
     assert found.exit_code == 0
     assert "what the remote holds is unknown: no answer within" in found.output
+
+
+def test_a_project_in_a_folder_of_its_repository(project: Project, tmp_path: Path) -> None:
+    inner = tmp_path / "whole" / "inner"
+    shutil.copytree(project.root, inner, ignore=shutil.ignore_patterns(".git", ".dvc"))
+    whole = Project(tmp_path / "new")
+    shutil.move(inner, whole.root / "inner")
+    shutil.move(whole.root / ".dvc", whole.root / "inner" / ".dvc")
+    whole.commit()
+    directory = str(whole.root / "inner")
+    assert run_checks("-C", directory, "lock").exit_code == 0
+    assert run_checks("-C", directory, "lock", "HEAD").exit_code == 0
+    (whole.root / "inner" / "params.yaml").write_text("make:\n  n: 4\n  name: x\n")
+    assert run_checks("-C", directory, "lock").exit_code == 1
