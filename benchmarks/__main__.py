@@ -1,0 +1,230 @@
+"""Times every contestant in one run, interleaved, and writes benchmarks/results."""
+
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+import numpy as np
+
+from benchmarks.cases import CASES, EXAMPLES, Case
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "results"
+RAW = HERE.parent / "data" / "raw"
+TITLES = {
+    "ours": "ours",
+    "torch": "PyTorch, eager",
+    "sklearn": "scikit-learn",
+    "jax-step": "JAX, jitted step",
+    "jax-scan": "JAX, scanned epoch",
+    "bare": "bare products",
+    "bare-pinned": "bare products, our kernel",
+}
+ELSEWHERE = ("torch", "jax-step", "jax-scan")  # in the benchmark environment
+
+
+class Contestant:
+    """A running process of contestant.py."""
+
+    def __init__(self, name: str, case: Case, threads: int, python: str, files: list[str]) -> None:
+        self.name, self.threads = name, threads
+        environment = dict(os.environ, PYTHONPATH=str(HERE.parent))
+        for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+            environment[variable] = str(threads)
+        for variable in ("OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES"):
+            environment.pop(variable, None)
+        if name in ("ours", "bare-pinned"):
+            # As mnistcore.reproducible does it; the environment is read when NumPy is imported.
+            code = "import mnistcore.reproducible; from benchmarks.contestant import main; main()"
+        else:
+            code = "from benchmarks.contestant import main; main()"
+        self.process = subprocess.Popen(
+            [python, "-c", code, name, str(CASES.index(case)), str(threads), *files],
+            env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def ready(self) -> "Contestant":
+        if self.process.stdout.readline().strip() != "ready":
+            raise click.ClickException(f"{self.name} did not start")
+        return self
+
+    def epoch(self, examples: int) -> float:
+        self.process.stdin.write(f"{examples}\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def end(self) -> None:
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def measure(case: Case, names: list[str], python: str, examples: int, rounds: int, files: list[str]) -> dict:
+    """Seconds per epoch of each contestant, with the number of threads that suits it best."""
+    chosen, result = [], {}
+    for name in names:
+        interpreter = python if name in ELSEWHERE else sys.executable
+        tried = []
+        for threads in (1, 2):
+            contestant = Contestant(name, case, threads, interpreter, files).ready()
+            contestant.epoch(examples)  # compiles, warms up
+            tried.append((min(contestant.epoch(examples) for _ in range(2)), contestant))
+        (_, best), (_, other) = sorted(tried, key=lambda pair: pair[0])
+        other.end()
+        chosen.append(best)
+    times: dict[str, list[float]] = {contestant.name: [] for contestant in chosen}
+    for _ in range(rounds):
+        for contestant in chosen:
+            times[contestant.name].append(contestant.epoch(examples))
+    for contestant in chosen:
+        contestant.end()
+        taken = times[contestant.name]
+        result[contestant.name] = {
+            "seconds": round(statistics.median(taken), 4),
+            "each": [round(seconds, 4) for seconds in taken],
+            "threads": contestant.threads,
+        }
+    return result
+
+
+def machine(python: str) -> dict[str, str]:
+    """What the figures were measured on and with."""
+    model = next(
+        (line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")),
+        platform.processor(),
+    )
+    memory = next((line.split()[1] for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), "0")
+    versions = "import importlib.metadata as m; print(*(f'{n} {m.version(n)}' for n in ('torch', 'jax')), sep=', ')"
+    theirs = subprocess.run([python, "-c", versions], capture_output=True, text=True).stdout.strip()
+    from importlib.metadata import version
+
+    return {
+        "processor": model,
+        "cores": str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()),
+        "memory": f"{int(memory) / 2**20:.0f} GB",
+        "system": f"{platform.system()} {platform.machine()}",
+        "versions": f"Python {platform.python_version()}, NumPy {version('numpy')}, "
+        f"scikit-learn {version('scikit-learn')}, {theirs}",
+    }
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text().splitlines()
+    except OSError:
+        return []
+
+
+def table(results: dict[str, dict], about: dict[str, str], examples: int) -> str:
+    """The results as Markdown."""
+    lines = [
+        "# Training time",
+        "",
+        f"One epoch of plain gradient descent over {examples:,} MNIST images in a new order: seconds, median of "
+        f"{len(next(iter(results[CASES[0].name].values()))['each'])} interleaved rounds, each contestant with the "
+        "number of threads (1 or 2, in brackets) that suits it best.",
+        "",
+        *(f"- {key}: {value}" for key, value in about.items()),
+        "",
+        "| network, batch | " + " | ".join(TITLES.values()) + " |",
+        "|---|" + "---|" * len(TITLES),
+    ]
+    for name, result in results.items():
+        cells = [
+            f"{result[key]['seconds']:.3f} ({result[key]['threads']})" if key in result else "–" for key in TITLES
+        ]
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "Ours against the others; in brackets what was aimed at:",
+        "",
+        "| network, batch | times faster than PyTorch | than scikit-learn | than JAX's step | than JAX's scan "
+        "| time ÷ bare products | ÷ those of our kernel |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for case in CASES:
+        if case.name not in results:
+            continue
+        result, mine = results[case.name], results[case.name]["ours"]["seconds"]
+        cells = []
+        for key in ("torch", "sklearn", "jax-step", "jax-scan", "bare", "bare-pinned"):
+            if key not in result:
+                cells.append("–")
+                continue
+            theirs = result[key]["seconds"]
+            ratio = mine / theirs if key.startswith("bare") else theirs / mine
+            aim = case.targets.get(key)
+            cells.append(f"{ratio:.2f}" + (f" ({aim:g})" if aim else ""))
+        lines.append(f"| {case.name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(results: dict[str, dict], path: Path) -> None:
+    """A bar chart: time of each contestant, ours as 1."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(9, 4.2), layout="constrained")
+    width = 0.8 / len(TITLES)
+    colours = ["#0b6e4f", "#c8553d", "#e8a33d", "#5b7db1", "#8aa6cf", "#555555", "#aaaaaa"]
+    for place, (key, title) in enumerate(TITLES.items()):
+        bars = [(i, r[key]["seconds"] / r["ours"]["seconds"]) for i, r in enumerate(results.values()) if key in r]
+        xs = [i + (place - len(TITLES) / 2 + 0.5) * width for i, _ in bars]
+        axes.bar(xs, [height for _, height in bars], width, label=title, color=colours[place])
+    axes.axhline(1, color="#0b6e4f", linewidth=0.8)
+    axes.set_yscale("log")
+    axes.set_xticks(range(len(results)), results)
+    axes.set_ylabel("time per epoch, ours = 1")
+    axes.set_title("Less is faster", loc="left")
+    axes.legend(fontsize=8, ncols=4, frameon=False, loc="upper left")
+    axes.set_ylim(top=axes.get_ylim()[1] * 3)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=130, metadata={"Software": None})
+
+
+@click.command()
+@click.option("--python", default=sys.executable, help="The interpreter that has PyTorch and JAX.")
+@click.option("--examples", default=EXAMPLES, show_default=True, help="Images per epoch.")
+@click.option("--rounds", default=5, show_default=True, help="Timed epochs of each contestant.")
+@click.option("--case", "only", type=int, multiple=True, help="Number of a case, from 0; all, if not given.")
+@click.option("--contestant", "names", multiple=True, type=click.Choice(list(TITLES)), help="All, if not given.")
+@click.option("--write/--no-write", default=True, help="Whether to write benchmarks/results.")
+def main(python: str, examples: int, rounds: int, only: tuple[int, ...], names: tuple[str, ...], write: bool) -> None:
+    """Time training against PyTorch, scikit-learn, JAX and the bare matrix products."""
+    if not (RAW / "train-images-idx3-ubyte").is_file():
+        subprocess.run([sys.executable, HERE.parent / "stages" / "fetch.py"], cwd=HERE.parent, check=True)
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for name, shape, offset in (("images", (-1, 784), 16), ("labels", (-1,), 8)):
+            raw = next(RAW.glob(f"train-{name}-*"))
+            files.append(str(Path(folder) / f"{name}.npy"))
+            np.save(files[-1], np.fromfile(raw, np.uint8, offset=offset).reshape(shape))
+        for number, case in enumerate(CASES):
+            if only and number not in only:
+                continue
+            wanted = [
+                name for name in names or TITLES if not (name == "sklearn" and case.targets["sklearn"] is None)
+            ]
+            results[case.name] = measure(case, wanted, python, examples, rounds, files)
+            told = ", ".join(f"{name} {r['seconds']:.3f} ({r['threads']})" for name, r in results[case.name].items())
+            click.echo(f"{case.name}: {told}")
+    if write and len(results) == len(CASES):
+        about = machine(python)
+        RESULTS.mkdir(exist_ok=True)
+        (RESULTS / "results.md").write_text(table(results, about, examples), encoding="utf-8")
+        content = {"machine": about, "examples": examples, "results": results}
+        (RESULTS / "results.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        draw(results, RESULTS / "results.png")
+        click.echo((RESULTS / "results.md").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()
