@@ -18,11 +18,13 @@ class Optimizer(Protocol):
     slots : how many arrays like the parameters it remembers between steps
     rate_folded : whether `update` expects the gradient already multiplied by the learning rate,
         which costs nothing when done on the (batch, classes) gradient of the outputs
+    uses_scratch : whether `update` needs room for one more array like the gradient
     """
 
     learning_rate: float
     slots: ClassVar[int]
     rate_folded: ClassVar[bool]
+    uses_scratch: ClassVar[bool]
 
     def update(
         self, p: np.ndarray, g: np.ndarray, slots: np.ndarray, scratch: np.ndarray, rate: float, step: int
@@ -40,6 +42,7 @@ class SGD:
     learning_rate: float = 0.1
     slots: ClassVar[int] = 0
     rate_folded: ClassVar[bool] = True
+    uses_scratch: ClassVar[bool] = False
 
     def update(self, p, g, slots, scratch, rate, step):
         np.subtract(p, g, out=p)
@@ -53,6 +56,7 @@ class Momentum:
     momentum: float = 0.9
     slots: ClassVar[int] = 1
     rate_folded: ClassVar[bool] = True
+    uses_scratch: ClassVar[bool] = False
 
     def update(self, p, g, slots, scratch, rate, step):
         v = slots[0]
@@ -69,6 +73,7 @@ class Nesterov:
     momentum: float = 0.9
     slots: ClassVar[int] = 1
     rate_folded: ClassVar[bool] = True
+    uses_scratch: ClassVar[bool] = True
 
     def update(self, p, g, slots, scratch, rate, step):
         v = slots[0]
@@ -93,6 +98,7 @@ class Adam:
     epsilon: float = 1e-8
     slots: ClassVar[int] = 2
     rate_folded: ClassVar[bool] = False
+    uses_scratch: ClassVar[bool] = True
 
     def update(self, p, g, slots, scratch, rate, step):
         m, v = slots

@@ -3,6 +3,7 @@
 NumPy lets other threads run while it multiplies matrices, so threads suffice.
 """
 
+import contextvars
 import threading
 from collections.abc import Callable, Sequence
 
@@ -25,7 +26,9 @@ class Team:
         for lock in (*self._start, *self._done):
             lock.acquire()
         self._threads = [
-            threading.Thread(target=self._serve, args=(number,), daemon=True) for number in range(1, workers)
+            # In a copy of the caller's context, where NumPy keeps what to do about overflows.
+            threading.Thread(target=contextvars.copy_context().run, args=(self._serve, number), daemon=True)
+            for number in range(1, workers)
         ]
 
     def __enter__(self) -> "Team":

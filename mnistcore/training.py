@@ -113,7 +113,7 @@ def train(
         raise InputError("training: there are no examples")
     if isinstance(settings.stopping, Patience) and (validation is None or not len(validation.images)):
         raise InputError("training: stopping by patience goes by the validation loss; hold some examples out")
-    with Team(min(workers, settings.shards)) as team, np.errstate(all="ignore"):
+    with np.errstate(all="ignore"), Team(min(workers, settings.shards)) as team:
         run = _Run(network, examples, settings, validation, seed, team, checkpoint, on_progress)
         run.resume()
         for epoch in run.history:
@@ -147,8 +147,8 @@ class _Run:
         self.stretches = self.propagation.stretches(self.whole_gradient)
         self.slots = np.zeros((settings.optimizer.slots, len(parameters)), parameters.dtype)
         longest = max((s.end - s.start for shard in self.stretches for s in shard), default=0)
-        needs_scratch = settings.l2 or settings.optimizer.slots
-        self.scratch = np.empty((self.shards, longest if needs_scratch else 0), parameters.dtype)
+        uses_scratch = settings.l2 or settings.optimizer.uses_scratch
+        self.scratch = np.empty((self.shards, longest if uses_scratch else 0), parameters.dtype)
 
         self.window = Window(examples.images)
         self.one_hot = np.eye(network.classes, dtype=parameters.dtype)
