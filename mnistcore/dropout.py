@@ -29,7 +29,7 @@ class Dropout:
         self._layers = []
         start = 0
         for k, (rate, width) in enumerate(zip(rates, units, strict=True)):
-            threshold = round(rate * LEVELS)
+            threshold = min(round(rate * LEVELS), LEVELS - 1)  # a rate just below 1 keeps something
             if threshold:
                 scale = LEVELS / (LEVELS - threshold)
                 self._layers.append((k, start, width, np.uint16(threshold), scale))

@@ -7,6 +7,8 @@ import contextvars
 import threading
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 
 class Team:
     """Runs tasks on `workers` threads, the calling one among them; use as a context manager.
@@ -63,13 +65,14 @@ class Team:
             raise self._errors.pop()
 
     def _serve(self, number: int) -> None:
-        while True:
-            self._start[number - 1].acquire()
-            if self._stopping:
-                return
-            try:
-                for index in range(number, self._count, self.workers):
-                    self._task(index)
-            except BaseException as error:  # handed to the calling thread
-                self._errors.append(error)
-            self._done[number - 1].release()
+        with np.errstate(all="ignore"):  # as in the calling thread; it does not pass to this one
+            while True:
+                self._start[number - 1].acquire()
+                if self._stopping:
+                    return
+                try:
+                    for index in range(number, self._count, self.workers):
+                        self._task(index)
+                except BaseException as error:  # handed to the calling thread
+                    self._errors.append(error)
+                self._done[number - 1].release()

@@ -119,7 +119,8 @@ def _first_problem(name: str, section: type[Section], error: ValidationError) ->
     # A misspelt key is both unknown and missing; the unknown one is what its writer will recognise.
     problem = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
     sections, path = [section], [name]
-    for part in problem["loc"][:-1]:
+    last = () if problem["type"] == "value_error" else problem["loc"][-1:]  # not of a key, but of a whole section
+    for part in problem["loc"][: len(problem["loc"]) - len(last)]:
         below = [field.annotation for one in sections for key, field in one.model_fields.items() if key == part]
         if below:
             sections = [found for annotation in below for found in _sections_in(annotation)]
@@ -127,7 +128,7 @@ def _first_problem(name: str, section: type[Section], error: ValidationError) ->
             sections = [one for one in sections if part in get_args(one.model_fields["name"].annotation)]
             continue
         path.append(_cut(part))
-    where = ".".join([*path, *(_cut(part) for part in problem["loc"][-1:])])
+    where = ".".join([*path, *(_cut(part) for part in last)])
     if problem["type"] == "extra_forbidden":
         known = [key for one in sections for key in one.model_fields]
         return f"{where}: unknown key{_nearest(problem['loc'][-1], known)}"
@@ -137,7 +138,7 @@ def _first_problem(name: str, section: type[Section], error: ValidationError) ->
         return f"{where}: should have a name and what belongs to it, is {_shown(problem['input'])}"
     if problem["type"] == "union_tag_invalid":
         return f"{where}.name: should be one of {problem['ctx']['expected_tags']}, is {_shown(problem['ctx']['tag'])}"
-    wanted = problem["msg"].replace("Input should", "should", 1)
+    wanted = problem["msg"].removeprefix("Value error, ").replace("Input should", "should", 1)
     return f"{where}: {wanted}, is {_shown(problem['input'])}"
 
 

@@ -19,7 +19,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import click
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from mnistcore import initializers, model, optimizers, schedules, stopping, training
 from mnistcore.augment import Augmentation, Augmenter
@@ -30,6 +30,7 @@ from mnistcore.files import exclusive
 from mnistcore.history import Epoch
 from mnistcore.network import Dense, Network
 from mnistcore.streams import stream
+from stages.interrupt import Interrupted
 from stages.stage import Progress, Section, Stage, read_section, summarize
 
 BATCHES = Path("data/batches")
@@ -43,6 +44,8 @@ OnProgress = Callable[[int, str], None]
 Positive = Annotated[float, Field(gt=0)]
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
+Units = Annotated[int, Field(ge=1, le=1_000_000)]
+Factors = list[Annotated[float, Field(ge=0)]]
 
 
 class Named(Section):
@@ -93,7 +96,7 @@ Initializer = Annotated[Zeros | Uniform | Normal | Glorot | He | LeCun, Field(di
 
 
 class Layer(Section):
-    units: Count
+    units: Units
     activation: Literal["identity", "relu", "relu-straight-through", "sigmoid", "tanh", "softmax"]
     bias: bool = True
     drop_rate: Rate = 0.0
@@ -155,8 +158,14 @@ class Constant(Named):
 class Steps(Named):
     name: Literal["steps"]
     after: Annotated[list[Count], Field(min_length=1)]
-    factors: list[Annotated[float, Field(ge=0)]]
+    factors: Factors
     stands_for = schedules.Steps
+
+    @model_validator(mode="after")
+    def _pairs(self) -> "Steps":
+        if len(self.factors) != len(self.after) or sorted(set(self.after)) != self.after:
+            raise ValueError("should have a factor for each of `after`, and these ascending")
+        return self
 
 
 class Cosine(Named):
@@ -169,8 +178,14 @@ class Cosine(Named):
 class LossBands(Named):
     name: Literal["loss-bands"]
     losses: Annotated[list[Positive], Field(min_length=1)]
-    factors: list[Annotated[float, Field(ge=0)]]
+    factors: Factors
     stands_for = schedules.LossBands
+
+    @model_validator(mode="after")
+    def _pairs(self) -> "LossBands":
+        if len(self.factors) != len(self.losses) or sorted(set(self.losses), reverse=True) != self.losses:
+            raise ValueError("should have a factor for each of `losses`, and these descending")
+        return self
 
 
 class LossTarget(Named):
@@ -222,7 +237,7 @@ class Train(Section):
     stopping: Annotated[LossTarget | Patience | FirstRise, Field(discriminator="name")] | None = None
     averaging: Averaging | None = None
     augmentation: Distortions | None = None
-    shards: Count = 2
+    shards: Annotated[int, Field(ge=1, le=64)] = 2
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 5.0
 
     def settings(self, batch_size: int, remainder: str, image_shape: tuple[int, int]) -> training.Settings:
@@ -263,7 +278,10 @@ def main(workers: int | None, seed: int | None) -> None:
     job = Job(read_section("train", Train))
     workers = workers or _cores()
     if seed is not None:
-        job.train(seed, workers, on_epoch=_tell_epoch, on_progress=_tell_progress)
+        try:
+            job.train(seed, workers, on_epoch=_tell_epoch, on_progress=_tell_progress)
+        except Interrupted as interrupted:
+            sys.exit(interrupted.status)  # the run that asked says so
         return
     waiting = f"train: another run is writing {CHECKPOINTS}; waiting for it"
     seeds, examples = job.section.seeds, job.description.train.examples
@@ -337,8 +355,10 @@ class Job:
             where = f"epoch {state.epoch + 1}, step {state.step + 1}"
             click.echo(f"train: seed {seed} continues from its checkpoint, at {where}", err=True)
         try:
+            with np.errstate(all="ignore"):  # values beyond float32 are told by the loss they lead to
+                network = self.network().initialize(generator)
             training.train(
-                self.network().initialize(generator), self.examples, self.settings, validation=self.validation,
+                network, self.examples, self.settings, validation=self.validation,
                 seed=seed, workers=workers, checkpoint=checkpoint, on_progress=on_progress, on_epoch=on_epoch,
             )  # fmt: skip
         except training.Diverged as error:

@@ -120,6 +120,13 @@ INVALID = [
      "batch.size: too large for an integer of 64 bits"),
     ("no choice among the known ones", "fetch", with_("dataset: digits", "dataset: letters"), "params.yaml: "
      "fetch.dataset: should be 'mnist', 'fashion-mnist', 'kmnist' or 'digits', is 'letters'"),
+    ("a list of the wrong length", "train", with_("  epochs: 2\n", "  epochs: 2\n  schedule: {name: steps, after: [1, 2], "
+     "factors: [0.5]}\n"), "params.yaml: train.schedule: should have a factor for each of `after`, and these ascending, "
+     "is {'after': [...], 'factors': [...], 'name': 'steps'}"),
+    ("an empty list", "train", with_("seeds: [0]", "seeds: []"), "params.yaml: train.seeds: List should have at least "
+     "1 item after validation, not 0, is []"),
+    ("4,611,686,018,427,387,904 units", "train", with_("units: 6", "units: 4611686018427387904"), "params.yaml: "
+     "train.layers.0.units: should be less than or equal to 1000000, is 4611686018427387904"),
     ("aliases that expand to 9⁸ values", "batch", "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
      f"{to}: &{to} [{','.join(['*' + of] * 9)}]\n" for of, to in zip("abcdefgh", "bcdefghi", strict=True))
      + with_("size: 8", "size: *i"), "params.yaml: batch.size: should be a valid integer, is "
