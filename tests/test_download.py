@@ -21,7 +21,7 @@ from mnistcore.errors import InputError
 from servers import GZIPPED, NAMES, PLAIN, dataset, is_complete, right, serve  # noqa: F401  (a fixture)
 
 PATIENCE = Patience(connect=5, piece=10, attempts=3, pause=0.01, npm=30)
-LITTLE_PATIENCE = PATIENCE._replace(piece=0.5, npm=2)
+LITTLE_PATIENCE = PATIENCE._replace(piece=1.5, npm=3)  # a busy machine answers within
 IMAGES, LABELS = NAMES[:2]
 
 
@@ -255,7 +255,7 @@ class TestServers:
             "refuses connections",
             "resolved",
         )
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 5
 
     def test_a_checksum_of_the_gzipped_file(self, serve, tmp_path):
         fetch(dataset([serve(right).url], gzipped=True), tmp_path / "a", patience=PATIENCE)
@@ -487,7 +487,7 @@ child = subprocess.Popen(["sleep", "60"])
 open({str(pids)!r}, "w").write(f"{{os.getpid()}} {{child.pid}}")
 time.sleep(60)
 """)
-        refused(self.row, tmp_path / "raw", "not done within 2 s", patience=LITTLE_PATIENCE)
+        refused(self.row, tmp_path / "raw", "not done within 3 s", patience=LITTLE_PATIENCE)
         deadline = time.monotonic() + 10
         while any(is_running(int(pid)) for pid in pids.read_text().split()):
             assert time.monotonic() < deadline
