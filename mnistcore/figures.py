@@ -121,6 +121,8 @@ def learning_curves(curves: Mapping[str, np.ndarray]) -> "Figure":
                 axes.plot(*points.T, color=colour, marker="o" if len(points) <= 30 else "", markersize=3.5)
                 ends.append((points[-1, 1], colour, f"{part}\n{written(points[-1, 1])}"))
         _finish_curve(axes, title, epochs)
+        if what == "loss":
+            _by_factors(axes)
         _label_ends(axes, ends)
         if what == "accuracy":
             axes.yaxis.set_major_formatter(_percent_tick)
@@ -132,21 +134,29 @@ def learning_curves(curves: Mapping[str, np.ndarray]) -> "Figure":
 
 
 def _finish_curve(axes: "Axes", title: str, epochs: np.ndarray) -> None:
-    """Title, grid, whole epochs below; a logarithmic scale where the values span more than a factor of 20."""
-    from matplotlib.ticker import MaxNLocator, NullFormatter
+    """Title, grid, whole epochs below."""
+    from matplotlib.ticker import MaxNLocator
 
     axes.set_title(title)
     axes.set_xlabel("epoch")
     axes.grid(axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
-    values = np.concatenate([line.get_ydata() for line in axes.lines])
-    values = values[np.isfinite(values)]
-    if values.size and values.min() > 0 and values.max() > 20 * values.min():
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.yaxis.set_minor_formatter(NullFormatter())
     if len(epochs) == 1:
         axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
+
+
+def _by_factors(axes: "Axes") -> None:
+    """A logarithmic scale where the values span more than a factor of 20, with enough labels to read it by."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    values = np.concatenate([line.get_ydata() for line in axes.lines])
+    values = values[np.isfinite(values)]
+    if not values.size or values.min() <= 0 or values.max() <= 20 * values.min():
+        return
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if values.max() < 200 * values.min() else (1,)))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _label_ends(axes: "Axes", ends: Sequence[tuple[float, str, str]]) -> None:
