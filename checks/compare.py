@@ -60,6 +60,7 @@ class Test:
     p: float = 1.0
     p_holm: float = 1.0
     gone: bool = False
+    changed: bool = False  # whether any prediction is another one
     pictures: dict[int, list[str]] = field(default_factory=dict)  # example: its drawing
 
     @property
@@ -90,7 +91,7 @@ def compare(directory: str, old: str, new: str | None) -> Comparison:
         tests = [
             _test(path, before, after) for path in dict.fromkeys([*before.predictions, *after.predictions])
         ]
-        testable = [test for test in tests if not test.reason]
+        testable = [test for test in tests if test.changed]  # predictions nobody touched are no hypothesis
         for test, p in zip(testable, statistics.holm([test.p for test in testable]), strict=True):
             test.p_holm = p
         comparison = Comparison(
@@ -101,7 +102,7 @@ def compare(directory: str, old: str, new: str | None) -> Comparison:
             tests,
             [path for path, digest in after.figures.items() if before.figures.get(path) != digest],
         )
-        for test in testable:
+        for test in tests:
             _keep_pictures(test, after)
         return comparison
 
@@ -141,7 +142,7 @@ def _read(side: Side, project: Pipeline, home: Pipeline, stack: ExitStack) -> No
     for file in effects.params_files(project):
         values = effects.read_params(project, file)
         if values is not None:
-            side.params[file] = dict(effects.leaves(values))
+            side.params[file] = dict(_leaves(values))
     for maker, out in project.outputs():
         path = project.root / out.path
         small = out.kind in ("metric", "plot") or path.suffix.lower() in (".csv", ".tsv", ".json")
@@ -178,7 +179,17 @@ def _read_metrics(side: Side, label: str, file: Path) -> None:
     except (OSError, ValueError):
         return
     if isinstance(values, (dict, int, float)):
-        side.metrics[label] = dict(effects.leaves(values))
+        side.metrics[label] = dict(_leaves(values))
+
+
+def _leaves(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves with their dotted keys, taking lists of mappings (the layers of a network) apart as well."""
+    for key, value in effects.leaves(values, prefix):
+        if isinstance(value, list) and any(isinstance(item, dict) for item in value):
+            for place, item in enumerate(value):
+                yield from _leaves(item, f"{key}.{place}" if key else str(place))
+        else:
+            yield key, value
 
 
 def read_predictions(path: Path) -> Predictions | None:
@@ -256,6 +267,7 @@ def _test(path: str, before: Side, after: Side) -> Test:
         lost=lost,
         gained=gained,
         p=statistics.mcnemar(len(lost), len(gained)),
+        changed=old.predicted != new.predicted,
     )
 
 

@@ -15,29 +15,30 @@ def headline(comparison: Comparison) -> str:
     since = f"since {comparison.old.name}"
     if comparison.new.name != "workspace":
         since = f"from {comparison.old.name} to {comparison.new.name}"
-    tested = [test for test in comparison.tests if not test.reason]
+    tested = [test for test in comparison.tests if test.changed]
     changed = count(len(comparison.params), "parameter"), count(len(comparison.metrics), "metric value")
     moved = " and ".join(changed) + " moved"
-    untested = len(comparison.tests) - len(tested)
+    untested = sum(bool(test.reason) for test in comparison.tests)
     tail = f"; {count(untested, 'prediction file')} not tested" if untested else ""
     if not tested:
-        if not comparison.params and not comparison.metrics and not comparison.tests:
-            return f"nothing moved {since}"
-        return f"{moved} {since}" + (tail or "; there are no predictions to test")
-    if not any(test.lost or test.gained for test in tested):
         if not comparison.params and not comparison.metrics:
             return f"nothing moved {since}{tail}"
+        left = "no prediction changed" if comparison.tests else "there are no predictions to test"
+        return f"{moved} {since}{tail or '; ' + left}"
+    if not any(test.lost or test.gained for test in tested):
         return f"no prediction turned right or wrong {since}; {moved}{tail}"
     if len(tested) == 1:
         test = tested[0]
+        where = f" in {test.path}" if len(comparison.tests) > 1 else ""
         return (
-            f"accuracy {_percent(test.before)} → {_percent(test.after)} ({_points(test.change)} points) "
-            f"{since}: {_verdict(test)}{tail}"
+            f"accuracy{where} {_percent(test.before)} → {_percent(test.after)} "
+            f"({_points(test.change)} points) {since}: {_verdict(test)}{tail}"
         )
     better = [t for t in tested if t.p_holm < LEVEL and t.change > 0]
     worse = [t for t in tested if t.p_holm < LEVEL and t.change < 0]
     return (
-        f"of {len(tested)} models {len(better)} got better and {len(worse)} worse by more than chance "
+        f"of {len(tested)} models whose predictions changed, {len(better)} got better "
+        f"and {len(worse)} worse by more than chance "
         f"{since} (Holm's correction){tail}"
     )
 

@@ -30,7 +30,10 @@ class Verdict:
 def judge(pipeline: Pipeline, stages: list[Stage]) -> Verdict:
     """Judge dvc.lock without the data; see `in_remote` for the outputs themselves."""
     verdict = Verdict()
-    locks = {stage.file: stage.dvc.dvcfile._lockfile.load().get("stages", {}) for stage in stages}
+    locks = {
+        file: stage.dvc.dvcfile._lockfile.load().get("stages", {})
+        for file, stage in {stage.file: stage for stage in stages}.items()
+    }
     for file in [file for file, entries in locks.items() if not entries]:
         number = sum(stage.file == file for stage in stages)
         verdict.find(

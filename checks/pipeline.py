@@ -147,8 +147,8 @@ class Pipeline:
         from dvc.parsing.context import ContextError
 
         shaped: dict[str, dict[str, set[str]]] = {}
-        for file, resolver in {stage.file: stage.dvc.dvcfile.resolver for stage in self.stages}.items():
-            for entry, definition in resolver.definitions.items():
+        for file, stage in {stage.file: stage for stage in self.stages}.items():
+            for entry, definition in stage.dvc.dvcfile.resolver.definitions.items():
                 over = getattr(definition, "foreach_data", None) or getattr(definition, "matrix_data", None)
                 for key in re.findall(r"\$\{\s*([^}\s]+)\s*\}", str(over or "")):
                     try:

@@ -10,6 +10,8 @@ import pytest
 import scipy.stats
 from small_dvc import Project, isolate
 
+from checks import pictures
+
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
 
 PIPELINE = """stages:
@@ -151,8 +153,7 @@ def test_markdown_shows_tables_pictures_and_figures(
     assert "| reports/predictions.csv | 96.00 % | 96.20 % | +0.20 |" in text
     assert "<summary>1 example lost in reports/predictions.csv</summary>" in text
     assert "<summary>2 examples gained in reports/predictions.csv</summary>" in text
-    assert "⠑⢄⠀⠀\n" not in text.split("```text")[0]
-    assert "⠑⢄" in text  # the unit matrix, as dots
+    assert "```text\n▀▄\n  ▀▄\n    ▀▄\n      ▀▄\n#20 0: 0→1\n```" in text  # the unit matrix of eight rows
     assert "#20 0: 0→1" in text
     assert "| 20 | 0 | 0 | 1 | 0.700000 | 0.700000 |" in text
     old, new = project.git("rev-parse", "HEAD~1"), project.git("rev-parse", "HEAD")
@@ -171,17 +172,17 @@ def test_several_models_are_corrected_for_each_other(project: Project) -> None:
     for run in "abc":
         project.write({f"runs/{run}/reports/predictions.csv": table(list(range(20)))})
     project.commit()
-    project.write({"runs/a/reports/predictions.csv": table(list(range(27)))})  # 7 lost: p = 0.016
-    project.write({"runs/b/reports/predictions.csv": table(list(range(21)))})
+    project.write({"runs/a/reports/predictions.csv": table(list(range(26)))})  # 6 lost: p = 0.031
+    project.write({"runs/b/reports/predictions.csv": table(list(range(21)))})  # c stays as it is
     data = json.loads(project.check("compare", "HEAD", "--json").output)
     by_file = {test["file"]: test for test in data["predictions"]}
     assert len(by_file) == 4
     first = by_file["runs/a/reports/predictions.csv"]
-    assert first["p"] == 2 / 2**7
-    assert first["p Holm"] == 4 * first["p"]
+    assert first["p"] == 2 / 2**6
+    assert first["p Holm"] == 2 * first["p"]
     found = project.check("compare", "HEAD", "--fail-if-worse", "0.05")
     assert found.exit_code == 0  # alone it would have been called worse
-    assert found.output.startswith("compare: of 4 models 0 got better and 0 worse by more than chance")
+    assert found.output.startswith("compare: of 2 models whose predictions changed, 0 got better and 0 worse")
 
 
 def test_predictions_kept_by_dvc_are_taken_from_its_cache(project: Project) -> None:
@@ -206,3 +207,13 @@ def test_predictions_kept_by_dvc_are_taken_from_its_cache(project: Project) -> N
         path.unlink()
     found = project.check("compare", "HEAD~1", "HEAD")
     assert "accuracy 96.00 % → 88.00 % (−8.00 points)" in found.output.splitlines()[0]
+
+
+def test_larger_pictures_are_drawn_in_braille(tmp_path: Path) -> None:
+    images = numpy.zeros((3, 20, 20))
+    images[1, :4, :2] = images[1, 19, 19] = 1
+    numpy.save(tmp_path / "images.npy", images.reshape(3, 400))
+    assert pictures.holds(tmp_path / "images.npy", 3)
+    assert not pictures.holds(tmp_path / "images.npy", 4)
+    drawn = pictures.draw(tmp_path / "images.npy", [1])
+    assert drawn == {1: ["\u28ff" + "\u2800" * 9, *["\u2800" * 10] * 3, "\u2800" * 9 + "\u2880"]}
