@@ -1,0 +1,141 @@
+"""Ended at random moments, by SIGKILL, SIGINT or SIGTERM; the next `dvc repro` makes what a run left in peace makes."""
+
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from dvc_project import Project, prepared  # noqa: F401  (fixture)
+from ruamel.yaml import YAML
+
+STAGES = ("fetch", "preprocess", "batch", "train", "evaluate", "plot")
+KILLS = 34  # of each stage, in the slow part
+PARTS = 2  # that the slow part is cut into, to run side by side
+ONCE = 1  # of each stage, always
+USUAL = 1.5  # seconds that a stage takes, roughly
+SOME = 6  # of the whole pipeline, always
+LEFTOVERS = ("**/*.partial", "**/.npm-*", "checkpoints", "**/*.tmp", "**/*.temp", "**/*.unlocked")
+
+yaml = YAML(typ="safe", pure=True)
+
+
+def hashes(project: Project) -> dict[str, str]:
+    """What the pipeline has made, by name, and what DVC has recorded of it."""
+    made = [path for folder in ("data", "models", "reports") for path in project.file(folder).rglob("*")]
+    found = {
+        str(path.relative_to(project.path)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in made
+        if path.is_file()
+    }
+    lock = yaml.load(project.file("dvc.lock"))["stages"]
+    return found | {f"dvc.lock: {name}": json.dumps(stage["outs"], sort_keys=True) for name, stage in lock.items()}
+
+
+def leftovers(project: Project) -> list[str]:
+    """Temporary files, of the project's stages and of DVC, in the project and in its cache."""
+    found = [path for pattern in LEFTOVERS for path in project.path.glob(pattern) if ".git" not in path.parts]
+    return [str(path.relative_to(project.path)) for path in found]
+
+
+def forget(project: Project, stages: tuple[str, ...]) -> None:
+    """Make DVC forget that it ran `stages`: it will run them again, and not take their outputs from its cache."""
+    shutil.rmtree(project.file(".dvc/cache/runs"), ignore_errors=True)
+    lock = yaml.load(project.file("dvc.lock"))
+    for stage in stages:
+        lock["stages"].pop(stage, None)
+    with open(project.file("dvc.lock"), "w", encoding="utf-8") as file:
+        yaml.dump(lock, file)
+
+
+class Repro:
+    """`dvc repro` in a process group of its own, to be ended at a chosen moment."""
+
+    def __init__(self, project: Project) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "dvc", "repro"],
+            cwd=project.path,
+            env=project.environment | {"PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self.printed = ""
+
+    def wait_for(self, stage: str) -> None:
+        """Return when DVC says that it runs `stage`."""
+        for line in self.process.stdout:
+            self.printed += line
+            if line.startswith(f"Running stage '{stage}'"):
+                return
+        raise AssertionError(f"{stage} did not run:\n{self.printed}")
+
+    def end(self, number: int) -> bool:
+        """Send the signal to all its processes; False if it had ended before."""
+        alive = self.process.poll() is None
+        if alive:
+            os.killpg(self.process.pid, number)
+        self.printed += self.process.communicate(timeout=60)[0]
+        return alive and self.process.returncode != 0
+
+
+def seconds(project: Project, stage: str) -> float:
+    """How long `dvc repro` takes from the start of `stage` to its own end, where only that stage has to run."""
+    forget(project, (stage,))
+    calm = Repro(project)
+    calm.wait_for(stage)
+    started = time.monotonic()
+    calm.process.communicate(timeout=300)
+    return time.monotonic() - started
+
+
+def kill_often(project: Project, stage: str, kills: int, chance: random.Random) -> None:
+    """Kill `dvc repro` while it runs `stage`, `kills` times, and see each time that the next one puts it right."""
+    wanted = hashes(project)
+    longest = USUAL if kills == ONCE else seconds(project, stage)
+    done = 0
+    for _ in range(3 * kills):
+        forget(project, (stage,))
+        run = Repro(project)
+        run.wait_for(stage)
+        time.sleep(chance.uniform(0, longest))
+        killed = run.end(signal.SIGKILL)
+        done += killed
+        project.dvc("repro")
+        assert hashes(project) == wanted, f"kill {done} of {stage}\n{run.printed}"
+        assert not leftovers(project), f"kill {done} of {stage}"
+        if done == kills:
+            return
+    pytest.fail(f"{stage} ended before it was killed {3 * kills - done} times")
+
+
+@pytest.mark.fault(
+    "Killed",
+    "`dvc repro` and all its processes killed (SIGKILL) at a random moment of one stage, each stage in turn",
+    "nothing; the next `dvc repro` ends with the very hashes of a run left in peace, and no temporary file remains",
+    times=ONCE,
+)
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_killed_stage_is_put_right_by_the_next_run(prepared, tmp_path, stage) -> None:  # noqa: F811
+    kill_often(prepared.copy_to(tmp_path / "project"), stage, ONCE, random.Random(stage))
+
+
+@pytest.mark.slow
+@pytest.mark.fault(
+    "Killed",
+    "`dvc repro` and all its processes killed (SIGKILL) at a random moment of one stage, each stage in turn",
+    "nothing; the next `dvc repro` ends with the very hashes of a run left in peace, and no temporary file remains",
+    times=KILLS // PARTS,
+)
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_killed_often_is_put_right_each_time(prepared, tmp_path, stage, part) -> None:  # noqa: F811
+    kill_often(prepared.copy_to(tmp_path / "project"), stage, KILLS // PARTS, random.Random(f"{stage} {part}"))
