@@ -1,6 +1,7 @@
 """checks effects: what each parameter reruns, and, with --run, what the stages really read."""
 
 import json
+import os
 import textwrap
 from pathlib import Path
 
@@ -223,7 +224,15 @@ def test_undeclared_files_are_caught_and_unused_ones_too(project: Project) -> No
         "make: changes linked.csv, which it declares nowhere",
         "make: never opens unused.csv, which it declares",
     } <= lines
-    assert not any("shelled.csv" in line for line in lines)  # `cat` read it
+    if keeps_access_times(project.root):
+        assert not any("shelled.csv" in line for line in lines)  # `cat` read it
+
+
+def keeps_access_times(folder: Path) -> bool:
+    probe = folder / "params.yaml"
+    os.utime(probe, (0, probe.stat().st_mtime))
+    probe.read_text()
+    return probe.stat().st_atime > 0
 
 
 def test_an_absolute_path_into_the_workspace_is_caught(project: Project) -> None:

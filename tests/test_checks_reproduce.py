@@ -193,7 +193,7 @@ def test_an_interruption_leaves_no_files_and_no_processes(
         time.sleep(0.1)
     assert list(tmp_path.glob("checks-*"))
     process.send_signal(number)
-    assert process.wait(timeout=30) == status
+    assert process.wait(timeout=90) == status
     assert not list(tmp_path.glob("checks-*"))
     with pytest.raises(ProcessLookupError):
         for _ in range(50):

@@ -3,7 +3,7 @@
 import numpy
 import pytest
 import scipy.stats
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from checks import statistics
@@ -11,6 +11,7 @@ from checks import statistics
 counts = st.integers(0, 400)
 
 
+@settings(deadline=None)
 @given(counts, counts)
 def test_mcnemar_is_scipys_binomial_test(lost: int, gained: int) -> None:
     expected = scipy.stats.binomtest(lost, lost + gained).pvalue if lost + gained else 1.0
@@ -26,6 +27,7 @@ def test_mcnemar_by_hand() -> None:
     assert 0 < statistics.mcnemar(900, 3000) < 1e-200  # no overflow, no underflow on the way
 
 
+@settings(deadline=None)
 @given(counts, counts)
 def test_wilson_is_scipys(successes: int, failures: int) -> None:
     total = successes + failures
@@ -41,6 +43,7 @@ def test_the_paired_interval_is_newcombes_example() -> None:
     assert (round(low, 4), round(high, 4)) == (0.0569, 0.3404)
 
 
+@settings(deadline=None)
 @given(counts, counts, counts, counts)
 def test_the_paired_interval_holds_the_difference_and_mirrors(
     both: int, lost: int, gained: int, neither: int
@@ -72,6 +75,7 @@ def test_holm_by_hand() -> None:
     assert statistics.holm([0.9, 0.8]) == [1.0, 1.0]
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=8))
 def test_holm_lies_between_no_correction_and_bonferroni(p_values: list[float]) -> None:
     adjusted = statistics.holm(p_values)
