@@ -3,7 +3,6 @@
 import json
 import platform
 import re
-import sys
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
@@ -104,8 +103,3 @@ def read(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return recorded if isinstance(recorded, dict) else None
-
-
-def version() -> str:
-    """The Python that runs the checks, in short."""
-    return f"Python {sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
