@@ -50,7 +50,7 @@ def main(report: Path, output: Path) -> None:
         below = page.locator("#learning").bounding_box()["y"]
         seen = page.screenshot(clip={"x": 0, "y": 0, "width": 1280, "height": min(below, 1000)})
         started.close()
-    picture = Image.open(io.BytesIO(seen)).convert("RGB").quantize(64, dither=Image.Dither.NONE)
+    picture = Image.open(io.BytesIO(seen)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     picture.save(output, optimize=True)
     click.echo(f"screenshot: {output}: {picture.width} × {picture.height}, {output.stat().st_size / 1e3:.0f} kB")
 

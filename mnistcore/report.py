@@ -285,10 +285,11 @@ def _panel(title: str, lines: Sequence[tuple[str, np.ndarray]]) -> dict[str, Any
         "lines": [
             {
                 "label": label,
-                "points": [
+                "points": [  # without a height where there is no number, as when training diverged
                     [across(epoch), down(value), _percent(value) if percent else f"{value:.3g}"]
-                    for epoch, value in points.tolist()
                     if math.isfinite(value)
+                    else [across(epoch), None, "no number"]
+                    for epoch, value in points.tolist()
                 ],
             }
             for label, points in lines

@@ -67,6 +67,7 @@ def make(
     mistakes=12,
     epochs=5,
     more=None,
+    losses=None,
 ):
     """Write a report as plot does; `images` are normalised. Returns its path."""
     shape = (8, 8) if network.features == 64 else (28, 28)
@@ -85,7 +86,7 @@ def make(
         predictions=predictions,
         metrics={"test": judged} | (more or {}),
         curves={
-            "train/loss": np.stack([steps, 0.5 / steps], axis=1),
+            "train/loss": np.stack([steps, 0.5 / steps if losses is None else losses], axis=1),
             "train/accuracy": np.stack([steps, 1 - 0.2 / steps], axis=1),
             "validation/loss": np.stack([steps, 0.6 / steps], axis=1),
             "validation/accuracy": np.stack([steps, 1 - 0.25 / steps], axis=1),

@@ -111,6 +111,12 @@ def test_one_epoch(tmp_path):
     assert "1 epoch." in text_of(html) and "Learning rate" not in text_of(html)
 
 
+@pytest.mark.parametrize("losses", [[2.0, 1e30, np.inf, np.nan, np.nan], [np.nan] * 5])
+def test_training_that_diverged(tmp_path, losses):
+    html = small_page(tmp_path, losses=losses)
+    assert "no number" in text_of(html) and "NaN" not in json.dumps(data_of(html))
+
+
 def test_names_of_classes_are_text_and_never_markup(tmp_path):
     names = tuple(f"<b>{name}</script>" for name in range(10))
     html = small_page(tmp_path, classes=names)

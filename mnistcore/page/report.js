@@ -346,9 +346,9 @@
       data.panels[panel].forEach((points, line) => {
         const point = points[Math.min(index, points.length - 1)];
         values[line].textContent = point[2];
+        dots[line].toggleAttribute("hidden", point[1] === null);
         dots[line].setAttribute("cx", point[0]);
-        dots[line].setAttribute("cy", point[1]);
-        dots[line].removeAttribute("hidden");
+        dots[line].setAttribute("cy", point[1] ?? 0);
         cross.setAttribute("x1", point[0]);
         cross.setAttribute("x2", point[0]);
         cross.removeAttribute("hidden");
