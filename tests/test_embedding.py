@@ -62,7 +62,7 @@ def test_the_unpacked_network_keeps_every_probability_within_the_promise():
         [Dense(12, "tanh", bias=False), Dense(10, "sigmoid")],
         [Dense(9, "sigmoid"), Dense(8, "relu-straight-through"), Dense(10, "softmax", bias=False)],
         [Dense(10, "identity")],
-        [Dense(12, "softmax"), Dense(10, "tanh")],
+        [Dense(12, "relu-straight-through"), Dense(10, "tanh")],
     ],
     ids=["sigmoid", "deep", "linear", "tanh"],
 )

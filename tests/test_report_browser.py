@@ -164,7 +164,7 @@ def draw(page, strokes):
     [
         [Dense(48, "relu"), Dense(10, "softmax")],
         [Dense(24, "tanh"), Dense(16, "sigmoid", bias=False), Dense(10, "sigmoid")],
-        [Dense(16, "relu-straight-through"), Dense(12, "softmax"), Dense(10, "identity")],
+        [Dense(16, "relu-straight-through"), Dense(12, "tanh"), Dense(10, "identity")],
     ],
     ids=["softmax", "sigmoid", "identity"],
 )
