@@ -33,7 +33,7 @@ BLOCK = 1 << 16
 class Rows:
     """Views of the buffers for some rows of a batch: one shard of phase 1, or the whole batch.
 
-    inputs (rows, features), targets (rows, K), labels (rows,), losses (rows,), correct (rows,)
+    inputs (rows, features), labels (rows,), one-hot targets (rows, K), losses (rows,), correct (rows,)
     activations[k] : (rows, units) outputs of layer k, after dropout
     deltas[k] : (rows, units) δ of layer k; between the passes, the slope of its activation
     masks[k] : (rows, units) what dropout multiplies with; None: no dropout in layer k
@@ -55,16 +55,20 @@ class Rows:
 
 @dataclass(frozen=True)
 class Stretch:
-    """A stretch of the flat vector, within one layer's weights or biases, and room for its gradient.
+    """A stretch of the flat vector: some rows of a layer's weights, its biases, or both, one after the other.
 
-    rows : of the weight matrix; None: the biases
+    weights : (rows, units) room for the gradient of the weights; None: not of this stretch
+    biases : (units,) room for that of the biases; None: not of this stretch
+    gradient : (end − start,) both together
     """
 
     start: int
     end: int
     layer: int
-    rows: slice | None
+    rows: slice
     gradient: np.ndarray
+    weights: np.ndarray | None
+    biases: np.ndarray | None
 
 
 class Propagation:
@@ -84,12 +88,16 @@ class Propagation:
         dtype, units = network.precision, [layer.dense.units for layer in network.layers]
         widest = max(units)
         self._inputs = np.empty((batch_size, network.features), dtype)
-        self._targets = np.empty((batch_size, network.classes), dtype)
+        self._ones = np.ones(batch_size, dtype)
         self._labels = np.empty(batch_size, np.intp)
         self._losses = np.empty(batch_size, dtype)
         self._correct = np.empty(batch_size, bool)
-        self._activations = [np.empty((batch_size, n), dtype) for n in units]
-        self._deltas = [np.empty((batch_size, n), dtype) for n in units] if training else [None] * len(units)
+        # The outputs are few: column by column in memory, so that sums over them run along the batch.
+        self._targets = np.empty((network.classes, batch_size), dtype).T
+        self._classes = np.arange(network.classes)
+        self._activations = [np.empty((batch_size, n), dtype) for n in units[:-1]]
+        self._activations.append(np.empty((network.classes, batch_size), dtype).T)
+        self._deltas = [np.empty_like(a) for a in self._activations] if training else [None] * len(units)
         self._masks = [
             np.empty((batch_size, layer.dense.units), dtype) if training and layer.dense.drop_rate else None
             for layer in network.layers
@@ -118,8 +126,9 @@ class Propagation:
 
         def room(array: np.ndarray) -> list[np.ndarray]:
             flat = array[a:b].reshape(-1)
-            units = [layer.dense.units for layer in self.network.layers]
-            return [flat[: (b - a) * n].reshape(b - a, n) for n in units]
+            *hidden, classes = [layer.dense.units for layer in self.network.layers]
+            rooms = [flat[: (b - a) * n].reshape(b - a, n) for n in hidden]
+            return [*rooms, flat[: (b - a) * classes].reshape(classes, b - a).T]
 
         return Rows(
             a, self._inputs[a:b], self._targets[a:b], self._labels[a:b], self._losses[a:b], self._correct[a:b],
@@ -128,7 +137,8 @@ class Propagation:
         )  # fmt: skip
 
     def forward(self, rows: Rows) -> None:
-        """From the inputs to the losses, the right answers, the δ of the outputs and all slopes."""
+        """From the inputs and labels to the losses, the right answers, the δ of the outputs and all slopes."""
+        np.equal(rows.labels[:, None], self._classes, out=rows.targets)
         a, last = rows.inputs, self._layers[-1][0]
         for k, weights, biases, activate in self._layers:
             z = rows.activations[k]
@@ -171,35 +181,45 @@ class Propagation:
         bounds: list[list[tuple]] = [[] for _ in range(self.shards)]
         for k, layer in enumerate(self.network.layers):
             fan_in, units = layer.weights.shape
-            end = layer.start + fan_in * units
+            with_biases = layer.biases is not None and "biases" not in layer.dense.frozen
+            if "weights" in layer.dense.frozen:
+                if with_biases:
+                    bounds[-1].append((k, slice(fan_in, fan_in), True))
+                continue
             height = max(1, BLOCK // units)
-            if "weights" not in layer.dense.frozen:
-                for shard in range(self.shards):
-                    first, past = fan_in * shard // self.shards, fan_in * (shard + 1) // self.shards
-                    for top in range(first, past, height):
-                        rows = slice(top, min(top + height, past))
-                        bounds[shard].append(
-                            (layer.start + rows.start * units, layer.start + rows.stop * units, k, rows)
-                        )
-            if layer.biases is not None and "biases" not in layer.dense.frozen:
-                bounds[-1].append((end, end + units, k, None))
+            for shard in range(self.shards):
+                first, past = fan_in * shard // self.shards, fan_in * (shard + 1) // self.shards
+                for top in range(first, past, height):
+                    rows = slice(top, min(top + height, past))
+                    bounds[shard].append((k, rows, with_biases and rows.stop == fan_in))
+        return [self._cut(shard, gradient) for shard in bounds]
+
+    def _cut(self, bounds: list[tuple], gradient: np.ndarray | None) -> list[Stretch]:
+        cuts = []
+        for k, rows, with_biases in bounds:
+            layer = self.network.layers[k]
+            units = layer.dense.units
+            middle = layer.start + rows.stop * units
+            cuts.append((layer.start + rows.start * units, middle, middle + units * with_biases, k, rows))
+        room = np.empty(max((end - start for start, _, end, *_ in cuts), default=0), self.network.precision)
         result = []
-        for shard in bounds:
-            room = np.empty(max((b - a for a, b, *_ in shard), default=0), self.network.precision)
+        for start, middle, end, k, rows in cuts:
+            g = room[: end - start] if gradient is None else gradient[start:end]
+            weights, biases = g[: middle - start].reshape(rows.stop - rows.start, self.network.layers[k].dense.units), g[middle - start :]
             result.append(
-                [Stretch(a, b, k, r, room[: b - a] if gradient is None else gradient[a:b]) for a, b, k, r in shard]
+                Stretch(start, end, k, rows, g, weights if weights.size else None, biases if biases.size else None)
             )
         return result
 
     def gradient(self, stretch: Stretch, batch: Rows) -> np.ndarray:
         """Form the gradient of a stretch from the activations and deltas of the whole batch."""
-        delta, g = batch.deltas[stretch.layer], stretch.gradient
-        if stretch.rows is None:
-            np.add.reduce(delta, axis=0, out=g)
-        else:
+        delta = batch.deltas[stretch.layer]
+        if stretch.weights is not None:
             a = batch.activations[stretch.layer - 1] if stretch.layer else batch.inputs
-            np.matmul(a[:, stretch.rows].T, delta, out=g.reshape(-1, delta.shape[1]))
-        return g
+            np.matmul(a[:, stretch.rows].T, delta, out=stretch.weights)
+        if stretch.biases is not None:
+            np.matmul(self._ones[: len(delta)], delta, out=stretch.biases)
+        return stretch.gradient
 
 
 class OneByOne(Propagation):

@@ -151,7 +151,6 @@ class _Run:
         self.scratch = np.empty((self.shards, longest if uses_scratch else 0), parameters.dtype)
 
         self.window = Window(examples.images)
-        self.one_hot = np.eye(network.classes, dtype=parameters.dtype)
         rates = [layer.dense.drop_rate for layer in network.layers]
         units = [layer.dense.units for layer in network.layers]
         rows = -(-size // self.shards)
@@ -231,7 +230,6 @@ class _Run:
         else:
             self.window.take(own, rows.inputs)
         rows.labels[...] = self.examples.labels[own]
-        np.take(self.one_hot, rows.labels, axis=0, out=rows.targets, mode="clip")
         self.dropouts[shard].draw(rows, self.number, self.index)
         self.propagation.forward(rows)
         self.propagation.backward(rows, self.scale)
@@ -241,10 +239,11 @@ class _Run:
         l2 = self.settings.l2 * self.folded
         for stretch in self.stretches[shard]:
             g = self.propagation.gradient(stretch, self.batch)
-            if l2 and stretch.rows is not None:
-                decay = self.scratch[shard, : len(g)]
-                np.multiply(self.parameters[stretch.start : stretch.end], l2, out=decay)
-                np.add(g, decay, out=g)
+            if l2 and stretch.weights is not None:
+                count = stretch.weights.size
+                decay = self.scratch[shard, :count]
+                np.multiply(self.parameters[stretch.start : stretch.start + count], l2, out=decay)
+                np.add(g[:count], decay, out=g[:count])
             if self.whole_gradient is None:
                 self._update(shard, stretch)
 
@@ -318,7 +317,6 @@ class _Run:
                 own = slice(start + rows.start, start + rows.start + len(rows.labels))
                 window.copy(own, rows.inputs)
                 rows.labels[...] = examples.labels[own]
-                np.take(self.one_hot, rows.labels, axis=0, out=rows.targets, mode="clip")
                 propagation.forward(rows)
 
             self.team.run(work, propagation.shards)
