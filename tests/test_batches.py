@@ -50,6 +50,8 @@ class TestSplit:
         # Equal remainders: the lower classes first.
         labels = np.array([0, 0, 1, 1, 2, 2])
         assert np.bincount(labels[split(labels, 2, seed=0)[1]], minlength=3).tolist() == [1, 1, 0]
+        labels = np.repeat(np.arange(100), 2)
+        assert labels[split(labels, 60, seed=0)[1]].tolist() == list(range(60))
 
     def test_the_seed_decides(self):
         labels = np.zeros(1000, "uint8")

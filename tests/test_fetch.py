@@ -109,7 +109,7 @@ def test_an_unsafe_source_is_refused_before_anything_is_touched(workplace, small
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"dataset": "minst"}, "fetch.dataset: Input should be 'mnist'"),
+        ({"dataset": "minst"}, "'kmnist' or 'digits', is 'minst'"),
         ({"dataset": None}, "fetch.dataset: "),
         ({"source": 1}, "fetch.source: "),
         ({"sources": None}, "fetch.sources: unknown key; did you mean 'source'?"),
