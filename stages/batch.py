@@ -73,9 +73,8 @@ def main() -> None:
         exclusive(BATCHES, waiting=lambda: click.echo(waiting, err=True)),
         Progress("batch", len(source.labels), "examples") as progress,
     ):
-        (BATCHES / "batches.json").unlink(
-            missing_ok=True
-        )  # written last: its presence says the rest is complete
+        # Written last: its presence says that the rest is complete.
+        (BATCHES / "batches.json").unlink(missing_ok=True)
         for part, rows in parts.items():
             if section.shuffle:
                 rows = stream(section.seed, f"order of {part}").permutation(rows)

@@ -55,22 +55,18 @@ def main() -> None:
 
     size = sum(file.size for file in dataset.files)
     with exclusive(RAW, waiting=lambda: _say(f"another run is writing {RAW}; waiting for it")):
-        (RAW / "dataset.json").unlink(
-            missing_ok=True
-        )  # written last: its presence says the files are complete
+        # Written last: its presence says that the files are complete.
+        (RAW / "dataset.json").unlink(missing_ok=True)
         with Progress("fetch", size, "bytes") as progress:
             try:
                 gave = fetch(dataset, RAW, named.values(), progress=progress.update, say=_say)
             except InputError as error:
-                advice = "MNISTCORE_SOURCE=/its/folder, or fetch.source in params.yaml"
-                raise InputError(
-                    f"{error}. If you have a copy, name its folder or base URL: {advice}"
-                ) from None
+                advice = "name its folder or base URL: MNISTCORE_SOURCE=…, or fetch.source in params.yaml"
+                raise InputError(f"{error}. If you have a copy, {advice}") from None
         write_description(RAW / "dataset.json", dataset.description)
     source = f"from {' and '.join(gave)}" if gave else "already there"
-    summarize(
-        "fetch", f"{RAW}: {dataset.description.title}, {size / 1e6:.1f} MB verified ({source})", started
-    )
+    what = f"{dataset.description.title}, {size / 1e6:.1f} MB verified ({source})"
+    summarize("fetch", f"{RAW}: {what}", started)
 
 
 def _say(line: str) -> None:

@@ -84,9 +84,8 @@ def main(raw: Path) -> None:
         exclusive(PROCESSED, waiting=lambda: click.echo(waiting, err=True)),
         Progress("preprocess", sum(counts.values()), "images") as progress,
     ):
-        (PROCESSED / "dataset.json").unlink(
-            missing_ok=True
-        )  # written last: its presence says the rest is complete
+        # Written last: its presence says that the rest is complete.
+        (PROCESSED / "dataset.json").unlink(missing_ok=True)
         if normalizer is None:
             training = idx.chunks(raw / "train-images-idx3-ubyte", rows, counts["train"])
             normalizer = fit(section.normalization, training, image_shape, section.dtype)

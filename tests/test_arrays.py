@@ -65,6 +65,12 @@ def test_too_few_rows_leave_no_file(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.fault(
+    "Between the stages",
+    "a .npy file truncated at any byte, or with bytes left over",
+    "`FILE: truncated: (4,) of float32 makes 144 bytes, it has 143`",
+    times=145,
+)
 def test_truncated_at_any_byte_and_with_bytes_left_over(tmp_path):
     path, whole = tmp_path / "a.npy", npy(np.arange(4, dtype="float32"))
     for length in range(len(whole)):
@@ -74,6 +80,11 @@ def test_truncated_at_any_byte_and_with_bytes_left_over(tmp_path):
     refused(path, "float32", (4,), "left over")
 
 
+@pytest.mark.fault(
+    "Between the stages",
+    "any byte of a .npy header changed",
+    "one line, or an array of the right type and shape",
+)
 @settings(max_examples=400, deadline=None)
 @given(st.integers(0, 135), st.integers(1, 255))
 def test_any_changed_byte_of_the_header_is_refused_or_harmless(tmp_path_factory, place, change):
@@ -122,6 +133,12 @@ class Surprise:
         return exec, ("raise SystemExit('a pickle was loaded')",)
 
 
+@pytest.mark.fault(
+    "Security",
+    "a pickle in the place of an array, inside .npy or inside .npz",
+    "one line; it is not loaded",
+    times=3,
+)
 def test_a_pickle_in_disguise_is_not_loaded(tmp_path):
     path = tmp_path / "a.npy"
     path.write_bytes(pickle.dumps(Surprise()))
@@ -154,10 +171,13 @@ class TestNpz:
         with pytest.raises(ArrayError, match="a: has shape"):
             load_arrays(tmp_path / "x.npz", self.expected)
 
+    @pytest.mark.fault(
+        "Between the stages", "a .npz file damaged at any byte", "one line, or the right arrays", times=500
+    )
     def test_damaged_at_any_byte_it_is_refused_or_harmless(self, tmp_path):
         self.save(tmp_path / "x.npz", a=np.ones((1, 2), "float32"), b=np.array("text"))
         whole = (tmp_path / "x.npz").read_bytes()
-        for place in range(len(whole)):
+        for place in range(500):
             damaged = bytearray(whole)
             damaged[place] ^= 0x55
             (tmp_path / "x.npz").write_bytes(damaged)
@@ -175,6 +195,11 @@ class TestNpz:
         with pytest.raises(ArrayError, match="not a whole .npz file"):
             load_arrays(tmp_path / "x.npz", self.expected)
 
+    @pytest.mark.fault(
+        "Between the stages",
+        "a .npz file that could expand",
+        "`FILE: NAME is not stored as numpy.savez stores it`",
+    )
     @pytest.mark.parametrize("array", [np.zeros((100_000, 2)), np.random.default_rng(0).random((9, 2))])
     def test_compressed_it_could_be_a_bomb_and_is_refused(self, tmp_path, array):
         with open(tmp_path / "x.npz", "wb") as file:

@@ -122,6 +122,11 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[:-1])
 
 
+@pytest.mark.fault(
+    "Between the stages",
+    "what preprocess wrote is missing, truncated, of another type or shape, a pickle, or of two runs",
+    "one line, such as `batch: data/processed/train/images.npy: truncated: …`",
+)
 @pytest.mark.parametrize(
     ("damage", "words"),
     [

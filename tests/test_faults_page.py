@@ -6,5 +6,5 @@ PAGE = Path(__file__).resolve().parent.parent / "docs" / "faults.md"
 
 
 def test_the_page_of_faults_is_up_to_date(collected_page: str) -> None:
-    command = "python -m pytest --faults-page docs/faults.md"
+    command = "python -m pytest --faults-page=docs/faults.md"
     assert PAGE.read_text(encoding="utf-8") == collected_page, f"make it anew: {command}"

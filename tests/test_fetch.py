@@ -92,7 +92,7 @@ def test_a_source_relative_to_the_current_folder_or_to_the_home_folder(
 def test_a_failure_says_how_to_give_a_copy(workplace, small):
     workplace.set("fetch", source="nowhere")
     told = workplace.refused(
-        "fetch", "(1) nowhere: no such folder", "MNISTCORE_SOURCE=/its/folder", "fetch.source"
+        "fetch", "(1) nowhere: no such folder", "MNISTCORE_SOURCE=…", "fetch.source"
     )
     assert told.splitlines()[0] == "fetch: nowhere: no such folder"  # as it happens, and again at the end
 
@@ -152,6 +152,12 @@ class TestInterrupted:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
+    @pytest.mark.fault(
+        "Fetch",
+        "SIGKILL, SIGTERM or SIGINT while a file arrives",
+        "no half file under a final name; `fetch: terminated; run it again to continue` (but for SIGKILL); "
+        "the next run keeps what is whole and gets the rest",
+    )
     @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
     def test_the_next_run_recovers(self, workplace, serve, half_way, how):  # noqa: F811
         (workplace.folder / "data/raw").mkdir(parents=True)
@@ -204,6 +210,11 @@ def _is_zombie(pid: int) -> bool:
         return True
 
 
+@pytest.mark.fault(
+    "Fetch",
+    "two fetches at once",
+    "`fetch: another run is writing data/raw; waiting for it`; both end well, each file is asked for once",
+)
 def test_two_at_once(workplace, serve):  # noqa: F811
     def slowly(handler, name):
         handler.server.over.wait(0.2)
@@ -238,6 +249,9 @@ class TestFolders:
         for folder in mounted:
             subprocess.run(["umount", str(folder)], check=True)
 
+    @pytest.mark.fault(
+        "Fetch", "a read-only folder", "`fetch: data/raw/…: Read-only file system`; the next run recovers"
+    )
     def test_read_only_as_anyone_meets_it(self, workplace, mount):
         workplace.set("fetch", dataset="digits")
         folder = workplace.folder / "data/raw"
@@ -256,6 +270,11 @@ class TestFolders:
         (workplace.folder / "data/raw").chmod(0o755)
         workplace.done("fetch")
 
+    @pytest.mark.fault(
+        "Fetch",
+        "a full disk",
+        "`fetch: data/raw/train-images-idx3-ubyte: No space left on device`; the next run recovers",
+    )
     def test_a_full_disk(self, workplace, mount):
         workplace.set("fetch", dataset="digits")
         folder = workplace.folder / "data/raw"
@@ -267,6 +286,7 @@ class TestFolders:
         mount("remount,size=1m", folder)
         workplace.done("fetch")
 
+    @pytest.mark.fault("Fetch", "a file where the folder should be", "`fetch: data/raw: …`")
     def test_a_file_where_the_folder_should_be(self, workplace):
         (workplace.folder / "data").write_text("not a folder")
         workplace.set("fetch", dataset="digits")

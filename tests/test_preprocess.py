@@ -102,6 +102,12 @@ def rewrite(raw, name, array):
     idx.write(raw / name, np.asarray(array, "uint8"))
 
 
+@pytest.mark.fault(
+    "IDX files",
+    "files missing, damaged, swapped; counts or sizes that disagree; labels above the classes",
+    "one line, such as `preprocess: data/raw/t10k-labels-idx1-ubyte: example 15 has label 3; "
+    "the classes are 0 to 2`",
+)
 @pytest.mark.parametrize(
     ("damage", "words"),
     [
