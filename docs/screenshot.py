@@ -16,7 +16,13 @@ from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parents[1]
 REPORT, PICTURE = ROOT / "reports" / "index.html", ROOT / "docs" / "report.png"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--no-first-run"]
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--no-first-run",
+]
 # A 5, in parts of the pad's width and height: its top from right to left, then down and around.
 STROKE = [
     (0.67, 0.2), (0.42, 0.21), (0.4, 0.34), (0.38, 0.45), (0.47, 0.42), (0.57, 0.43), (0.65, 0.49),
@@ -31,7 +37,9 @@ def main(report: Path, output: Path) -> None:
     """Take the README's picture of the report."""
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not browser:
-        click.echo("screenshot: no chromium on this machine; install it (Debian: apt-get install chromium)", err=True)
+        click.echo(
+            "screenshot: no chromium on this machine; install it (Debian: apt-get install chromium)", err=True
+        )
         sys.exit(2)
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=browser, headless=True, args=FLAGS)
@@ -52,7 +60,9 @@ def main(report: Path, output: Path) -> None:
         started.close()
     picture = Image.open(io.BytesIO(seen)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     picture.save(output, optimize=True)
-    click.echo(f"screenshot: {output}: {picture.width} × {picture.height}, {output.stat().st_size / 1e3:.0f} kB")
+    click.echo(
+        f"screenshot: {output}: {picture.width} × {picture.height}, {output.stat().st_size / 1e3:.0f} kB"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Any picture of a character, framed as the data set frames its own: what `predict` and the report's pad feed the network.
+"""Any picture of a character, framed as the data set frames its own: what `predict` and the pad look at.
 
 The way there: find the ink (`find_ink`), cut its bounding box, scale that to
 fit a box, and centre it by its centre of mass (`frame`). The report runs the
@@ -55,12 +55,14 @@ def frame_of(shape: tuple[int, int]) -> Frame:
     shape = (int(shape[0]), int(shape[1]))
     if shape not in FRAMES:
         known = " or ".join(f"{rows} x {columns}" for rows, columns in FRAMES)
-        raise InputError(f"pictures of {shape[0]} x {shape[1]} pixels: no way to frame them is known, only {known}")
+        raise InputError(
+            f"pictures of {shape[0]} x {shape[1]} pixels: no way to frame them is known, only {known}"
+        )
     return FRAMES[shape]
 
 
 def read_picture(path: str | os.PathLike[str]) -> Image.Image:
-    """Decode the first frame of a picture file, upright (EXIF), at most about `WORKING_SIDE` pixels wide or high.
+    """Decode the first frame of a picture file, upright (EXIF), about `WORKING_SIDE` pixels at most a side.
 
     Raises
     ------
@@ -74,8 +76,12 @@ def read_picture(path: str | os.PathLike[str]) -> Image.Image:
             with Image.open(path, formats=FORMATS) as picture:
                 width, height = picture.size
                 if width * height > LARGEST:
-                    raise InputError(f"{path}: {width:,} x {height:,} pixels are too many; scale it down first")
-                picture.draft(None, (WORKING_SIDE, WORKING_SIDE))  # a large JPEG is decoded at a fraction of its size
+                    raise InputError(
+                        f"{path}: {width:,} x {height:,} pixels are too many; scale it down first"
+                    )
+                picture.draft(
+                    None, (WORKING_SIDE, WORKING_SIDE)
+                )  # a large JPEG is decoded at a fraction of its size
                 picture.load()
                 return _smaller(ImageOps.exif_transpose(picture))
     except FileNotFoundError:
@@ -151,8 +157,12 @@ def find_ink(picture: Image.Image) -> np.ndarray:
     """
     grey = _grey(picture)
     background, noise = _border(grey)
-    if noise > FAINTEST and min(grey.shape) > 200:  # a photograph: take the specks out, they'd widen the bounding box
-        grey = np.asarray(Image.fromarray(grey.astype(np.float32)).filter(ImageFilter.MedianFilter(5)), np.float64)
+    if (
+        noise > FAINTEST and min(grey.shape) > 200
+    ):  # a photograph: take the specks out, they'd widen the bounding box
+        grey = np.asarray(
+            Image.fromarray(grey.astype(np.float32)).filter(ImageFilter.MedianFilter(5)), np.float64
+        )
         background, noise = _border(grey)
     floor = 1.5 * noise
     darker, lighter = np.maximum(background - grey, 0), np.maximum(grey - background, 0)

@@ -16,8 +16,12 @@ import numpy as np
 
 from mnistcore.activations import ACTIVATIONS
 
-TOLERANCE = 8e-5  # largest difference of a probability; the promise is 1e-4, and a browser adds rounding of its own
-COARSEST = 8  # a row's step is at most 2**8 times its layer's: a pixel lit nowhere may still be lit by a drawing
+TOLERANCE = (
+    8e-5  # largest difference of a probability; the promise is 1e-4, and a browser adds rounding of its own
+)
+COARSEST = (
+    8  # a row's step is at most 2**8 times its layer's: a pixel lit nowhere may still be lit by a drawing
+)
 UNREADABLE = frozenset("<&\\")  # characters that would mean something in HTML or JavaScript
 ALPHABET = "".join(letter for letter in map(chr, range(33, 127)) if letter not in UNREADABLE)
 LINE = 1000  # characters, so that text tools stay usable
@@ -89,7 +93,7 @@ def pack(layers: Sequence[Layer], images: np.ndarray, outputs: np.ndarray) -> li
 
 
 def _telling(outputs: np.ndarray) -> np.ndarray:
-    """The examples that a rounding error shows in first: the least confident thousand, and the first five hundred."""
+    """The examples that a rounding error shows in first: the thousand least confident, and some others."""
     unsure = np.argsort(outputs.max(axis=1), kind="stable")[:1000]
     return np.union1d(unsure, np.arange(min(500, len(outputs))))
 
@@ -100,7 +104,7 @@ def _last(layers: Sequence[Layer], images: np.ndarray) -> np.ndarray:
 
 
 def _shifts(layers: Sequence[Layer], images: np.ndarray) -> list[np.ndarray]:
-    """For each input of each layer, by how many powers of two its weights' step may be coarser: (fan_in,) integers.
+    """By how many powers of two the step of an input's weights may be coarser: (fan_in,) integers a layer.
 
     An input counts by its fourth-power mean: between its mean square, which
     would forget a pixel that is rarely lit, and its maximum.
@@ -108,7 +112,9 @@ def _shifts(layers: Sequence[Layer], images: np.ndarray) -> list[np.ndarray]:
     inputs = [images, *list(forward(layers, images))[:-1]]
     sizes = [np.mean(values.astype(np.float64) ** 4, axis=0) ** 0.25 for values in inputs]
     return [
-        np.clip(np.rint(np.log2(max(size.max(), 1e-30) / np.maximum(size, 1e-30))), 0, COARSEST).astype(np.int64)
+        np.clip(np.rint(np.log2(max(size.max(), 1e-30) / np.maximum(size, 1e-30))), 0, COARSEST).astype(
+            np.int64
+        )
         for size in sizes
     ]
 
@@ -128,7 +134,7 @@ def _balance(
 
 
 def _scaled(steps: Sequence[float], factor: float) -> list[float]:
-    """Steps times a factor, kept to four leading bits: exact in any arithmetic, and the same on any machine."""
+    """Steps times a factor, kept to four leading bits: exact in any arithmetic, the same on any machine."""
     mantissas, exponents = np.frexp(np.multiply(steps, factor))
     return np.ldexp(np.rint(mantissas * 16) / 16, exponents).tolist()
 
@@ -145,7 +151,7 @@ def _rounded(layer: Layer, shifts: np.ndarray, step: float) -> Layer:
 
 
 def _bits(layer: Layer, shifts: np.ndarray, step: float) -> np.ndarray:
-    """A layer as bits: each row's shift and Rice parameter, the rows' Rice codes, the biases as 32-bit floats."""
+    """A layer as bits: each row's shift and Rice parameter, the rows' Rice codes, the biases as floats."""
     whole = _whole(layer, shifts, step)
     folded = np.where(whole >= 0, 2 * whole, -2 * whole - 1)  # 0, −1, 1, −2, … as 0, 1, 2, 3, …
     costs = np.stack([((folded >> rice) + 1 + rice).sum(axis=1) for rice in range(2**RICE_BITS)])
@@ -161,7 +167,7 @@ def _fixed(values: np.ndarray, width: int) -> np.ndarray:
 
 
 def _rice_codes(values: np.ndarray, rice: np.ndarray) -> np.ndarray:
-    """Rice codes of (rows, columns) whole numbers, one parameter k a row: value >> k ones, a zero, the low k bits.
+    """Rice codes of (rows, columns) numbers, one parameter k a row: value >> k ones, a zero, the low k bits.
 
     Source: R. F. Rice and J. R. Plaunt (1971), IEEE Trans. Commun. Technol. 19, 889–897.
     """
@@ -181,7 +187,7 @@ def _rice_codes(values: np.ndarray, rice: np.ndarray) -> np.ndarray:
 
 
 def text_of(bits: np.ndarray) -> str:
-    """Bits as printable text, 13 to a pair of characters (91² ≥ 2¹³), padded with zeros; lines of `LINE` characters.
+    """Bits as printable text, 13 to a pair of characters (91² ≥ 2¹³), zeros at the end; lines of `LINE`.
 
     Source of the idea: J. Henke's basE91.
     """
@@ -193,7 +199,7 @@ def text_of(bits: np.ndarray) -> str:
 
 
 def pictures_text(pictures: np.ndarray) -> str:
-    """Pictures (count, pixels) uint8 as text: each run of zeros as 0 and its length, any other value as itself."""
+    """Pictures (count, pixels) uint8 as text: a run of zeros as 0 and its length, else each value itself."""
     values = np.ascontiguousarray(pictures, dtype=np.uint8).ravel()
     out = bytearray()
     zero = values == 0

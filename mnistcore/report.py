@@ -60,7 +60,9 @@ def write_report(
     parameters : what the network was trained with, by name, nested as they like
     made_of : the files whose SHA-256 the page gives
     """
-    layers = [embedding.Layer(layer.weights, layer.biases, layer.dense.activation) for layer in network.layers]
+    layers = [
+        embedding.Layer(layer.weights, layer.biases, layer.dense.activation) for layer in network.layers
+    ]
     classes = description.classes
     counts = confusion_matrix(predictions.actual, predictions.predicted, len(classes))
     cells = _cells(predictions, len(classes))
@@ -92,7 +94,9 @@ def write_report(
         "numpy": np.__version__,
         "pictures": embedding.pictures_text(pixels),
         "stroke": STROKES.get(description.name),
-        "erring": sum(len(rows) for is_, line in enumerate(cells) for guess, rows in enumerate(line) if is_ != guess),
+        "erring": sum(
+            len(rows) for is_, line in enumerate(cells) for guess, rows in enumerate(line) if is_ != guess
+        ),
         "strip": _strip(metrics["test"]),
     }
     data = {
@@ -154,7 +158,9 @@ def _why_no_pad(description: Description, normalizer: Normalizer) -> str:
     return ""
 
 
-def _running(normalizer: Normalizer, layers: Sequence[embedding.Layer], packed: list[dict[str, Any]]) -> dict[str, Any]:
+def _running(
+    normalizer: Normalizer, layers: Sequence[embedding.Layer], packed: list[dict[str, Any]]
+) -> dict[str, Any]:
     """What the page needs, beside the packed weights, to run the network on a drawing."""
     frame = FRAMES[normalizer.image_shape]
     strength = np.square(layers[0].weights, dtype=np.float64).sum(axis=0)
@@ -173,7 +179,7 @@ def _running(normalizer: Normalizer, layers: Sequence[embedding.Layer], packed: 
 
 
 def _cells(predictions: Predictions, classes: int) -> list[list[np.ndarray]]:
-    """For each cell of the confusion matrix, the rows of the test images that the page shows, most telling first."""
+    """The rows of the test images that the page shows for each cell of the matrix, most telling first."""
     cells = []
     for actual in range(classes):
         line = []
@@ -182,7 +188,9 @@ def _cells(predictions: Predictions, classes: int) -> list[list[np.ndarray]]:
             surest = rows[np.argsort(-predictions.confidence[rows], kind="stable")]
             line.append(surest[::-1][:FEWEST_SURE] if actual == predicted else surest)
         cells.append(line)
-    sizes = [len(rows) for actual, line in enumerate(cells) for guess, rows in enumerate(line) if actual != guess]
+    sizes = [
+        len(rows) for actual, line in enumerate(cells) for guess, rows in enumerate(line) if actual != guess
+    ]
     most = max(sizes)
     while sum(min(size, most) for size in sizes) > MOST_PICTURES and most > 1:
         most -= 1
@@ -193,7 +201,11 @@ def _cells(predictions: Predictions, classes: int) -> list[list[np.ndarray]]:
 
 
 def _mistakes(
-    classes: Sequence[str], predictions: Predictions, worst: np.ndarray, outputs: np.ndarray, pictures: np.ndarray
+    classes: Sequence[str],
+    predictions: Predictions,
+    worst: np.ndarray,
+    outputs: np.ndarray,
+    pictures: np.ndarray,
 ) -> list[dict[str, Any]]:
     places = np.searchsorted(pictures, worst).tolist()
     mistakes = []
@@ -227,7 +239,10 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
         for place, part in enumerate(value):
             yield from _flat(part, f"{name}.{place}")
     else:
-        yield name, value if isinstance(value, str) else "none" if value in (None, [], {}) else json.dumps(value)
+        yield (
+            name,
+            value if isinstance(value, str) else "none" if value in (None, [], {}) else json.dumps(value),
+        )
 
 
 def _sha256(path: str | os.PathLike[str]) -> str:
@@ -251,7 +266,8 @@ def _panels(curves: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
     if rate is not None and np.unique(rate[:, 1]).size > 1:
         wanted.append(("Learning rate", [("rate", "learning_rate")]))
     return [
-        _panel(title, [(label, curves[name]) for label, name in lines if name in curves]) for title, lines in wanted
+        _panel(title, [(label, curves[name]) for label, name in lines if name in curves])
+        for title, lines in wanted
     ]
 
 
@@ -259,7 +275,9 @@ def _panel(title: str, lines: Sequence[tuple[str, np.ndarray]]) -> dict[str, Any
     values = np.concatenate([points[:, 1] for _, points in lines])
     values = values[np.isfinite(values)]
     low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
-    logarithmic = low > 0 and high > 20 * low and title != "Learning rate"  # a decay to zero has no such scale
+    logarithmic = (
+        low > 0 and high > 20 * low and title != "Learning rate"
+    )  # a decay to zero has no such scale
     if logarithmic:
         ticks = [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
         low, high = ticks[0], ticks[-1]
@@ -280,7 +298,9 @@ def _panel(title: str, lines: Sequence[tuple[str, np.ndarray]]) -> dict[str, Any
     return {
         "title": title,
         "logarithmic": logarithmic,
-        "x_ticks": [(across(tick), f"{tick:.0f}") for tick in _ticks(first, last, whole=True) if first <= tick <= last],
+        "x_ticks": [
+            (across(tick), f"{tick:.0f}") for tick in _ticks(first, last, whole=True) if first <= tick <= last
+        ],
         "y_ticks": [(down(tick), f"{100 * tick:.4g} %" if percent else f"{tick:.4g}") for tick in ticks],
         "lines": [
             {
@@ -354,7 +374,11 @@ def _bins(bins: Reliability) -> list[dict[str, Any]]:
 def _strip(judged: Mapping[str, Any]) -> dict[str, Any]:
     """The headline's interval on a short scale around it."""
     low, high = judged["accuracy_ci95"]
-    ticks = [tick for tick in _ticks(max(0.0, low - (high - low)), min(1.0, high + (high - low))) if tick <= 1 + 1e-9]
+    ticks = [
+        tick
+        for tick in _ticks(max(0.0, low - (high - low)), min(1.0, high + (high - low)))
+        if tick <= 1 + 1e-9
+    ]
     first, last = ticks[0], ticks[-1]
 
     def across(value: float) -> float:

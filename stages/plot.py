@@ -63,8 +63,8 @@ def main() -> None:
     weights = network.layers[0].weights
     if not len(weights) == rows * columns == test.images.shape[1]:
         raise InputError(
-            f"{MODEL}: takes images of {len(weights)} pixels, {PROCESSED} has {rows} × {columns} in normalizer.npz "
-            f"and {test.images.shape[1]} in test; run the stages before again"
+            f"{MODEL}: takes images of {len(weights)} pixels, {PROCESSED} has {rows} × {columns} in "
+            f"normalizer.npz and {test.images.shape[1]} in test; run the stages before again"
         )
 
     counts = metrics.confusion_matrix(predictions.actual, predictions.predicted, len(names))

@@ -24,7 +24,9 @@ SHADES = " ░▒▓█"
 
 @click.command("predict", cls=Stage)
 @click.argument("pictures", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PICTURE...")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON array, with an object for each picture.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON array, with an object for each picture."
+)
 @click.option("--show", is_flag=True, help="Draw what the network saw.")
 def main(pictures: tuple[Path, ...], as_json: bool, show: bool) -> None:
     """Say what the trained network reads in each PICTURE, with the three likeliest classes.
@@ -71,12 +73,17 @@ def _files(pictures: Iterable[Path]) -> Iterator[Path]:
         if not picture.is_dir():
             yield picture
             continue
-        inside = sorted(path for path in picture.iterdir() if path.is_file() and not path.name.startswith("."))
+        inside = sorted(
+            path for path in picture.iterdir() if path.is_file() and not path.name.startswith(".")
+        )
         found = [path for path in inside if drawing.is_picture(path)]
         if not found:
             raise InputError(f"{picture}: there is no picture in this folder")
         if len(found) < len(inside):
-            click.echo(f"predict: {picture}: {len(inside) - len(found)} of {len(inside)} files are no pictures", err=True)
+            click.echo(
+                f"predict: {picture}: {len(inside) - len(found)} of {len(inside)} files are no pictures",
+                err=True,
+            )
         yield from found
 
 

@@ -1,4 +1,4 @@
-"""Makes reports for the tests: of a network trained in a moment on the 8 x 8 digits, or of any network at all."""
+"""Makes reports for the tests: of a network trained in a moment on the 8 x 8 digits, or of any other."""
 
 import warnings
 from pathlib import Path
@@ -14,7 +14,7 @@ from mnistcore.report import write_report
 
 
 def trained_on_digits():
-    """A network 64 → 24 relu → 10 softmax of about 95 % accuracy, with normalised test images and their labels."""
+    """A network 64 → 24 relu → 10 softmax of about 95 % accuracy, test images and their labels."""
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
     from sklearn.neural_network import MLPClassifier
@@ -23,7 +23,9 @@ def trained_on_digits():
     train, test, train_labels, test_labels = train_test_split(
         (images / 16).astype(np.float32), labels, test_size=0.33, random_state=42
     )
-    fitted = MLPClassifier(24, learning_rate_init=0.01, max_iter=12, random_state=0, tol=0, n_iter_no_change=99)
+    fitted = MLPClassifier(
+        24, learning_rate_init=0.01, max_iter=12, random_state=0, tol=0, n_iter_no_change=99
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it has not converged, and need not
         fitted.fit(train, train_labels)
@@ -34,7 +36,9 @@ def trained_on_digits():
 
 def any_network(dense, features=784, precision="float32", seed=0):
     """A network of random weights, large enough for outputs that differ."""
-    loss = {"softmax": "cross-entropy", "sigmoid": "binary-cross-entropy"}.get(dense[-1].activation, "squared-error")
+    loss = {"softmax": "cross-entropy", "sigmoid": "binary-cross-entropy"}.get(
+        dense[-1].activation, "squared-error"
+    )
     network = Network(features, dense, loss, precision)
     generator = np.random.default_rng(seed)
     for layer in network.layers:
@@ -95,7 +99,11 @@ def make(
         bins=metrics.reliability(confidence, predicted == labels, 15),
         network=network,
         worst=wrong[np.argsort(-confidence[wrong], kind="stable")][:mistakes],
-        parameters={"epochs": epochs, "optimizer": {"name": "adam"}, "layers": [{"units": 24}, {"units": 10}]},
+        parameters={
+            "epochs": epochs,
+            "optimizer": {"name": "adam"},
+            "layers": [{"units": 24}, {"units": 10}],
+        },
         made_of=[__file__],
     )
     return Path(path)

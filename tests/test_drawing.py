@@ -131,7 +131,10 @@ def test_any_ink_at_all_is_framed(height, width, seed, how):
         ("black on transparency", draw(mode="RGBA", ink=(0, 0, 0, 255), paper=(0, 0, 0, 0))),
         ("white on transparency", draw(mode="RGBA", ink=(255, 255, 255, 255), paper=(255, 255, 255, 0))),
         ("large", draw(size=(3000, 3000), width=260)),
-        ("off centre", Image.fromarray(np.pad(np.asarray(draw()), ((10, 90), (200, 0)), constant_values=255))),
+        (
+            "off centre",
+            Image.fromarray(np.pad(np.asarray(draw()), ((10, 90), (200, 0)), constant_values=255)),
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -197,7 +200,12 @@ def test_what_is_no_picture_ends_with_one_line(tmp_path):
 
 @pytest.mark.parametrize(
     "picture",
-    [Image.new("L", (40, 40), 200), Image.new("RGBA", (40, 40), (0, 0, 0, 0)), Image.new("F", (9, 9)), Image.new("L", (1, 1))],
+    [
+        Image.new("L", (40, 40), 200),
+        Image.new("RGBA", (40, 40), (0, 0, 0, 0)),
+        Image.new("F", (9, 9)),
+        Image.new("L", (1, 1)),
+    ],
 )
 def test_a_blank_picture_ends_with_one_line(tmp_path, picture):
     path = tmp_path / "blank.tif"
@@ -207,12 +215,16 @@ def test_a_blank_picture_ends_with_one_line(tmp_path, picture):
 
 def test_a_picture_of_absurd_size_is_refused_before_it_is_decoded(tmp_path):
     def chunk(kind, content):
-        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        return (
+            struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        )
 
     for side in (11_000, 40_000, 2**31 - 1):
         header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
         path = tmp_path / f"{side}.png"
-        path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+        path.write_bytes(
+            b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+        )
         assert "too many" in refused(path)
 
 

@@ -32,7 +32,9 @@ class Bits:
 def unpacked(layer):
     bits = Bits(layer["text"])
     heads = [(bits.number(4), bits.number(5)) for _ in range(layer["inputs"])]
-    weights = [[bits.rice(low) * layer["step"] * 2**shift for _ in range(layer["units"])] for shift, low in heads]
+    weights = [
+        [bits.rice(low) * layer["step"] * 2**shift for _ in range(layer["units"])] for shift, low in heads
+    ]
     biases = [bits.number(32) for _ in range(layer["units"])] if layer["bias"] else None
     return embedding.Layer(
         np.array(weights, np.float32),

@@ -25,7 +25,9 @@ def picture(path, angle=0):
 def folder(tmp_path, monkeypatch):
     """A folder with a model, and with pictures a.png, b.jpg and what is none."""
     monkeypatch.chdir(tmp_path)
-    write_description(tmp_path / "data/processed/dataset.json", Description("mnist", "MNIST", tuple("0123456789")))
+    write_description(
+        tmp_path / "data/processed/dataset.json", Description("mnist", "MNIST", tuple("0123456789"))
+    )
     divide(255, (28, 28), "float32").save("data/processed/normalizer.npz")
     model.save("models/model.npz", [3], [any_network([Dense(10, "softmax")])])
     (tmp_path / "in").mkdir()
@@ -48,7 +50,10 @@ def test_it_prints_the_three_likeliest_classes(folder):
     outputs = expected("in/a.png")
     best = np.argsort(-outputs)[:3]
     assert result.exit_code == 0
-    assert result.stdout.split() == ["in/a.png:", *(word for c in best for word in (str(c), f"{outputs[c]:.1%}"))]
+    assert result.stdout.split() == [
+        "in/a.png:",
+        *(word for c in best for word in (str(c), f"{outputs[c]:.1%}")),
+    ]
 
 
 def test_json_has_an_object_for_each_picture(folder):

@@ -1,4 +1,4 @@
-"""The report as a file: the same bytes, nothing from elsewhere, whole for any data, honest about what is left out."""
+"""The report as a file: the same bytes, nothing from elsewhere, whole for any data, honest about gaps."""
 
 import json
 import re
@@ -38,7 +38,10 @@ def small_page(tmp_path, dense=None, count=60, seed=0, **options):
 
 def test_the_same_bytes_every_time(digits, tmp_path):
     network, images, labels, path, _ = digits
-    assert make(tmp_path / "again.html", network, images, labels, name="digits").read_bytes() == path.read_bytes()
+    assert (
+        make(tmp_path / "again.html", network, images, labels, name="digits").read_bytes()
+        == path.read_bytes()
+    )
 
 
 def test_the_headline(digits):
@@ -46,13 +49,21 @@ def test_the_headline(digits):
     errors = int((network.predict(images) != labels).sum())
     words = text_of(html)
     accuracy = f"{100 * (1 - errors / 594):.2f} %"
-    for told in (f"{accuracy} of 594 test images", f"{errors} out of 594", "64 → 24 relu → 10 softmax", "1,810, float32"):
+    for told in (
+        f"{accuracy} of 594 test images",
+        f"{errors} out of 594",
+        "64 → 24 relu → 10 softmax",
+        "1,810, float32",
+    ):
         assert told in words
 
 
 def test_nothing_comes_from_elsewhere(digits):
     html = digits[-1]
-    assert not re.search(r"https?://|//[a-z]|@import|url\(", re.sub(r'<script type="text/plain".*?</script>', "", html, flags=re.S).replace("// ", ""))
+    assert not re.search(
+        r"https?://|//[a-z]|@import|url\(",
+        re.sub(r'<script type="text/plain".*?</script>', "", html, flags=re.S).replace("// ", ""),
+    )
     assert "default-src 'none'" in html
     assert not re.search(r'<(?:img|link|script|iframe)[^>]*(?:src|href)="(?!data:,)', html)
 
@@ -82,9 +93,15 @@ def test_more_errors_than_fit_are_thinned_out_evenly(tmp_path, monkeypatch):
 
 def test_the_tables_repeat_what_the_drawings_show(digits):
     words = text_of(digits[-1])
-    for told in ("epoch train loss train accuracy validation loss validation accuracy learning rate", "1 0.5 80.00 %"):
+    for told in (
+        "epoch train loss train accuracy validation loss validation accuracy learning rate",
+        "1 0.5 80.00 %",
+    ):
         assert told in words
-    assert "class precision recall test images" in words and "confidence predictions right 95 % interval" in words
+    assert (
+        "class precision recall test images" in words
+        and "confidence predictions right 95 % interval" in words
+    )
 
 
 def test_parameters_and_provenance(digits):
@@ -96,7 +113,9 @@ def test_parameters_and_provenance(digits):
 
 def test_seeds_are_told_where_there_are_several(tmp_path):
     seeds = {"list": [0, 1, 2], "test": {"accuracy": {"mean": 0.98765, "sd": 0.00123, "each": []}}}
-    assert "Over 3 seeds 98.77 %, standard deviation 0.12 %" in text_of(small_page(tmp_path, more={"seeds": seeds}))
+    assert "Over 3 seeds 98.77 %, standard deviation 0.12 %" in text_of(
+        small_page(tmp_path, more={"seeds": seeds})
+    )
 
 
 def test_no_mistakes_at_all(tmp_path):
@@ -125,7 +144,9 @@ def test_names_of_classes_are_text_and_never_markup(tmp_path):
 
 def test_no_pad_where_pictures_are_not_made_of_strokes(tmp_path):
     html = small_page(tmp_path, name="fashion-mnist")
-    assert "There is no pad to draw on: the pictures of fashion-mnist are not made of strokes." in text_of(html)
+    assert "There is no pad to draw on: the pictures of fashion-mnist are not made of strokes." in text_of(
+        html
+    )
     assert 'id="pad"' not in html and 'id="layer-0"' not in html
 
 
@@ -145,7 +166,8 @@ def test_a_network_of_a_million_parameters_fits(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "whole"), [(0.01, 0.4, False), (1, 15, True), (0.98, 0.98, False), (0, 1e-9, False), (1, 1000, True)]
+    ("low", "high", "whole"),
+    [(0.01, 0.4, False), (1, 15, True), (0.98, 0.98, False), (0, 1e-9, False), (1, 1000, True)],
 )
 def test_ticks_are_few_and_round_and_enclose(low, high, whole):
     ticks = report._ticks(low, high, whole)

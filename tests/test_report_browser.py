@@ -22,7 +22,7 @@ from report_page import any_network, blots, make, trained_on_digits
 
 from mnistcore import drawing, model
 from mnistcore.network import Dense
-from mnistcore.normalize import Normalizer, divide
+from mnistcore.normalize import Normalizer
 
 ROOT = Path(__file__).parents[1]
 COMMITTED = ROOT / "reports" / "index.html"
@@ -46,10 +46,7 @@ LOOKS = {
 STROKES = {
     "1": [[(0.55, 0.15), (0.47, 0.85)]],
     "0": [
-        [
-            (0.5 + 0.2 * np.sin(angle), 0.5 - 0.33 * np.cos(angle))
-            for angle in np.linspace(0, 2 * np.pi, 24)
-        ]
+        [(0.5 + 0.2 * np.sin(angle), 0.5 - 0.33 * np.cos(angle)) for angle in np.linspace(0, 2 * np.pi, 24)]
     ],
     "7": [[(0.27, 0.2), (0.73, 0.2), (0.62, 0.45), (0.45, 0.85)]],
 }
@@ -77,7 +74,7 @@ def browser():
 
 @pytest.fixture
 def visit(browser):
-    """Open a file in a page of its own; in the end, the page has complained of nothing and asked for nothing."""
+    """Open a file in a page of its own; in the end it has complained of nothing and asked for nothing."""
     contexts, complaints = [], []
 
     def open_page(path, look="light"):
@@ -86,7 +83,9 @@ def visit(browser):
         page = context.new_page()
         page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
         page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
-        page.on("request", lambda request: request.url.startswith("file:") or complaints.append(request.url[:99]))
+        page.on(
+            "request", lambda request: request.url.startswith("file:") or complaints.append(request.url[:99])
+        )
         page.goto(Path(path).as_uri())
         return page
 
@@ -102,7 +101,9 @@ def axe(tmp_path_factory):
     npm, folder = shutil.which("npm"), tmp_path_factory.mktemp("axe")
     if not npm:
         without("no npm to bring axe-core", "REQUIRE_BROWSER")
-    packed = subprocess.run([npm, "pack", "--silent", AXE], cwd=folder, capture_output=True, text=True, timeout=120)
+    packed = subprocess.run(
+        [npm, "pack", "--silent", AXE], cwd=folder, capture_output=True, text=True, timeout=120
+    )
     if packed.returncode:
         without(f"npm could not bring {AXE}: {packed.stderr.strip()[-200:]}", "REQUIRE_BROWSER")
     content = next(folder.glob("*.tgz")).read_bytes()
@@ -115,8 +116,11 @@ def axe(tmp_path_factory):
 def digits(tmp_path_factory):
     """(network, normalised images, labels, path of the page) for the 8 x 8 digits."""
     network, images, labels = trained_on_digits()
-    return network, images, labels, make(
-        tmp_path_factory.mktemp("page") / "index.html", network, images, labels, name="digits"
+    return (
+        network,
+        images,
+        labels,
+        make(tmp_path_factory.mktemp("page") / "index.html", network, images, labels, name="digits"),
     )
 
 
@@ -129,7 +133,8 @@ def committed():
 
 UNPACK = """([text, size]) => {
     const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
-    return Array.from({ length: bytes.length / size }, (_, place) => bytes.subarray(place * size, (place + 1) * size));
+    const count = bytes.length / size;
+    return Array.from({ length: count }, (_, at) => bytes.subarray(at * size, (at + 1) * size));
 }"""
 
 
@@ -187,14 +192,18 @@ def test_a_normaliser_of_its_own_for_each_pixel(visit, tmp_path):
 
 def test_the_pad_frames_a_drawing_as_predict_does(visit, tmp_path):
     images = (blots(50) / 255).astype(np.float32)
-    page = visit(make(tmp_path / "index.html", any_network([Dense(10, "softmax")]), images, np.arange(50) % 10))
+    page = visit(
+        make(tmp_path / "index.html", any_network([Dense(10, "softmax")]), images, np.arange(50) % 10)
+    )
     how, generator = drawing.frame_of((28, 28)), np.random.default_rng(1)
     for number in range(25):
         height, width = generator.integers(3, 160, size=2).tolist()
         ink = np.zeros((height, width), np.uint8)
         for _ in range(4):
             top, left = generator.integers(height), generator.integers(width)
-            ink[top : top + generator.integers(1, 30), left : left + generator.integers(1, 30)] = generator.integers(256)
+            ink[top : top + generator.integers(1, 30), left : left + generator.integers(1, 30)] = (
+                generator.integers(256)
+            )
         if not ink.any():
             continue
         ask = f"""([text, height, width]) => Array.from(report.frame(
@@ -220,7 +229,9 @@ def test_the_pictures_in_the_page_are_the_test_images(visit, digits):
 def test_it_loads_in_any_look_without_a_complaint(visit, digits):
     for look in LOOKS:
         page = visit(digits[-1], look)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{look}: wider than the window"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
+            f"{look}: wider than the window"
+        )
         shot = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("L")).astype(float)
         assert (shot.mean() < 90) == (look == "dark")
 
@@ -237,7 +248,10 @@ def test_the_automated_accessibility_check_finds_nothing(visit, digits, axe, loo
 
 
 def shown_rows(page):
-    return [int(row) for row in page.locator("#cell-pictures li").evaluate_all("all => all.map(one => one.dataset.row)")]
+    return [
+        int(row)
+        for row in page.locator("#cell-pictures li").evaluate_all("all => all.map(one => one.dataset.row)")
+    ]
 
 
 def test_a_cell_of_the_matrix_opens_those_very_images(visit, digits):
@@ -253,7 +267,8 @@ def test_a_cell_of_the_matrix_opens_those_very_images(visit, digits):
         shown = shown_rows(page)
         assert set(shown) == set(rows.tolist()) if actual != guess else set(shown) <= set(rows.tolist())
         drawn = page.locator("#cell-pictures canvas").evaluate_all(
-            "all => all.map(one => Array.from(one.getContext('2d').getImageData(0, 0, 8, 8).data).filter((_, i) => i % 4 == 3))"
+            "all => all.map(one => Array.from(one.getContext('2d').getImageData(0, 0, 8, 8).data)"
+            ".filter((_, place) => place % 4 == 3))"
         )
         np.testing.assert_allclose(drawn, images[shown] * 255, atol=1)
         assert page.locator("#cell-title").inner_text().split(":")[0] == (
@@ -289,7 +304,7 @@ def test_a_mistake_put_on_the_pad_reads_as_the_network_read_it(visit, digits):
     wanted = f"it is {labels[row]}."
     assert said.startswith(f"It reads {outputs.argmax()}, at ") and said.endswith(wanted)
     values = [float(text.rstrip("%\u202f")) for text in page.locator("#bars .value").all_inner_texts()]
-    # these digits touch the frame, so that framing them again may move them by a pixel; MNIST's stay where they are
+    # these digits touch the frame, so that framing them again may move them by a pixel; MNIST's stay
     assert np.argmax(values) == outputs.argmax()
 
 
@@ -318,14 +333,22 @@ def test_a_stroke_drawn_with_the_mouse_is_recognised(visit, committed, character
     assert page.locator("#bars li.first .name").inner_text() == character
     page.locator("#clear").click()
     assert page.locator("#bars .value").first.inner_text() == "–"
-    assert page.evaluate("document.getElementById('pad').getContext('2d').getImageData(0, 0, 280, 280).data.some(Boolean)") is False
+    assert (
+        page.evaluate(
+            "document.getElementById('pad').getContext('2d').getImageData(0, 0, 280, 280).data.some(Boolean)"
+        )
+        is False
+    )
 
 
 def test_a_stroke_drawn_with_a_finger_is_recognised(visit, committed):
     page = visit(committed, "phone")
     page.locator("#pad").scroll_into_view_if_needed()
     area, session = page.locator("#pad").bounding_box(), page.context.new_cdp_session(page)
-    points = [{"x": area["x"] + 0.5 * area["width"], "y": area["y"] + y * area["height"]} for y in np.linspace(0.15, 0.85, 9)]
+    points = [
+        {"x": area["x"] + 0.5 * area["width"], "y": area["y"] + y * area["height"]}
+        for y in np.linspace(0.15, 0.85, 9)
+    ]
     session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": points[:1]})
     for point in points[1:]:
         session.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
@@ -343,7 +366,10 @@ def test_the_committed_report_in_every_look(visit, committed, axe):
 
 
 def test_the_committed_report_agrees_with_the_trained_network_on_a_thousand_test_images(visit, committed):
-    wanted = [ROOT / name for name in ("models/model.npz", "data/processed/test/images.npy", "data/processed/normalizer.npz")]
+    wanted = [
+        ROOT / name
+        for name in ("models/model.npz", "data/processed/test/images.npy", "data/processed/normalizer.npz")
+    ]
     if missing := [str(path.relative_to(ROOT)) for path in wanted if not path.is_file()]:
         without(f"no {', '.join(missing)}; make repro makes them", "REQUIRE_TRAINED")
     if hashlib.sha256(wanted[0].read_bytes()).hexdigest() not in committed.read_text(encoding="utf-8"):
