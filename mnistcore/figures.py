@@ -77,7 +77,7 @@ def styled(draw: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
 
 @styled
 def save(figure: "Figure", path: str | os.PathLike[str], dpi: int) -> None:
-    """Write a figure as PNG of at most 256 colours: nobody sees the difference, and Git keeps a third of the bytes.
+    """Write a figure as PNG of at most 256 colours: looks the same, and Git keeps a third of the bytes.
 
     Nothing but pixels goes in: no date, no name of a program.
     """
@@ -112,7 +112,10 @@ def learning_curves(curves: Mapping[str, np.ndarray]) -> "Figure":
         f"{len(epochs):,} {'epoch' if len(epochs) == 1 else 'epochs'}; "
         "the training values come from the passes that train the network",
     )
-    for left, what, title, written in ((0.8, "loss", "Loss", "{:.3g}".format), (4.7, "accuracy", "Accuracy", _percent)):
+    for left, what, title, written in (
+        (0.8, "loss", "Loss", "{:.3g}".format),
+        (4.7, "accuracy", "Accuracy", _percent),
+    ):
         axes = place_axes(figure, (left, 0.7, 2.2, 2.05))
         ends = []
         for part, colour in (("train", BLUE), ("validation", VERMILION)):
@@ -146,7 +149,7 @@ def _finish_curve(axes: "Axes", title: str, epochs: np.ndarray) -> None:
 
 
 def _by_factors(axes: "Axes") -> None:
-    """A logarithmic scale where the values span more than a factor of 20, with enough labels to read it by."""
+    """A logarithmic scale where the values span more than a factor of 20, with labels to read it by."""
     from matplotlib.ticker import LogLocator, NullFormatter
 
     values = np.concatenate([line.get_ydata() for line in axes.lines])
@@ -163,7 +166,9 @@ def _label_ends(axes: "Axes", ends: Sequence[tuple[float, str, str]]) -> None:
     """Name each curve beside its last point, moved apart where two would touch: no legend to look up."""
     apart = 0.2  # of the height of the axes: two lines of text
     axes.autoscale_view()  # settles the limits, which the heights below depend on
-    heights = [axes.transAxes.inverted().transform(axes.transData.transform((1, value)))[1] for value, _, _ in ends]
+    heights = [
+        axes.transAxes.inverted().transform(axes.transData.transform((1, value)))[1] for value, _, _ in ends
+    ]
     heights = [height if math.isfinite(height) else 0.5 for height in heights]
     if len(heights) == 2 and abs(heights[0] - heights[1]) < apart:
         middle, up = sum(heights) / 2, 1 if heights[0] >= heights[1] else -1
@@ -181,7 +186,7 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> "Figure":
     counts : (classes, classes) integers, actual class by row, predicted class by column
     names : of the classes
     """
-    from matplotlib.ticker import FixedLocator, FixedFormatter
+    from matplotlib.ticker import FixedFormatter, FixedLocator
 
     classes, examples = len(counts), int(counts.sum())
     errors = counts - np.diag(np.diag(counts))
@@ -194,7 +199,9 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> "Figure":
     )
     axes = place_axes(figure, (gutter, gutter, side, side))
     most = max(int(errors.max()), 1)
-    axes.imshow(np.where(errors > 0, errors, np.nan), cmap=warmth(), vmin=0, vmax=most, interpolation="nearest")
+    axes.imshow(
+        np.where(errors > 0, errors, np.nan), cmap=warmth(), vmin=0, vmax=most, interpolation="nearest"
+    )
     size = min(10.0, 4.6 * 22 / classes)
     for row, column in zip(*np.nonzero(counts), strict=True):
         on_diagonal = row == column
@@ -261,7 +268,9 @@ def mistakes(
     across = cell + (0.45 if wordy else 0.2)
     down = cell + caption + (0.2 if wordy else 0.0)
     size = (2 * MARGIN + columns * across - (across - cell), HEADER + rows * down + 0.1)
-    told = f"the {shown:,} most confident of {errors:,} errors" if shown < errors else f"all errors: {errors:,}"
+    told = (
+        f"the {shown:,} most confident of {errors:,} errors" if shown < errors else f"all errors: {errors:,}"
+    )
     figure = page(size, "Worst mistakes", f"actual → predicted, and the network's confidence; {told}")
     axes = place_axes(figure, (0, 0, *size), xlim=(0, size[0]), ylim=(0, size[1]))
     axes.axis("off")
@@ -280,17 +289,23 @@ def mistakes(
         )
         middle = left + cell / 2
         words = f"{actual[place]}\n→ {predicted[place]}" if wordy else f"{actual[place]} → {predicted[place]}"
-        axes.text(middle, top - cell - 0.06, words, size=9 if wordy else 11, weight="bold", ha="center", va="top")
+        axes.text(
+            middle, top - cell - 0.06, words, size=9 if wordy else 11, weight="bold", ha="center", va="top"
+        )
         below = top - cell - (0.4 if wordy else 0.27)
         axes.text(middle, below, _percent(confidence[place], 1), size=9, color=FAINT, ha="center", va="top")
     if not shown:
-        axes.text(MARGIN, size[1] / 2 - MARGIN, "None: every test image is classified correctly.", va="center")
+        axes.text(
+            MARGIN, size[1] / 2 - MARGIN, "None: every test image is classified correctly.", va="center"
+        )
     axes.set(xlim=(0, size[0]), ylim=(0, size[1]))
     return figure
 
 
 @styled
-def first_layer(weights: np.ndarray, image_shape: tuple[int, int], names: Sequence[str] | None = None) -> "Figure":
+def first_layer(
+    weights: np.ndarray, image_shape: tuple[int, int], names: Sequence[str] | None = None
+) -> "Figure":
     """The weights of first-layer units as pictures: what each looks for (blue) and avoids (vermilion).
 
     Parameters
@@ -308,7 +323,9 @@ def first_layer(weights: np.ndarray, image_shape: tuple[int, int], names: Sequen
     tall, wide = image_shape
     gap = max(1, wide // 14)
     below = gap if names is None else gap + max(2, tall // 4)
-    mosaic = np.full((rows * (tall + below) - below + below * (names is not None), columns * (wide + gap) - gap), np.nan)
+    mosaic = np.full(
+        (rows * (tall + below) - below + below * (names is not None), columns * (wide + gap) - gap), np.nan
+    )
     for place, picture in enumerate(pictures):
         top, left = place // columns * (tall + below), place % columns * (wide + gap)
         mosaic[top : top + tall, left : left + wide] = picture
@@ -321,17 +338,23 @@ def first_layer(weights: np.ndarray, image_shape: tuple[int, int], names: Sequen
     else:
         told = f"{units:,} {'unit' if units == 1 else 'units'}, the largest weights first"
     figure = page(
-        (2 * MARGIN + across + 0.95, max(HEADER + down + MARGIN, 3.4)), "First-layer weights", f"{told}; ink where it is blue raises a unit, where it is orange lowers it"
+        (2 * MARGIN + across + 0.95, max(HEADER + down + MARGIN, 3.4)),
+        "First-layer weights",
+        f"{told}; ink where it is blue raises a unit, where it is orange lowers it",
     )
     height = figure.get_size_inches()[1]
     axes = place_axes(figure, (MARGIN, height - HEADER - down, across, down))
     limit = float(np.quantile(np.abs(pictures), 0.999)) or 1.0
-    image = axes.imshow(mosaic, cmap=_balance(), vmin=-limit, vmax=limit, interpolation="nearest", aspect="auto")
+    image = axes.imshow(
+        mosaic, cmap=_balance(), vmin=-limit, vmax=limit, interpolation="nearest", aspect="auto"
+    )
     axes.axis("off")
     for place, name in enumerate(names or ()):
         x, y = place % columns * (wide + gap) + wide / 2 - 0.5, place // columns * (tall + below) + tall
         axes.text(x, y, name, weight="bold", ha="center", va="top")
-    scale = place_axes(figure, (MARGIN + across + 0.25, height - HEADER - min(down, 2.1), 0.14, min(down, 2.1)))
+    scale = place_axes(
+        figure, (MARGIN + across + 0.25, height - HEADER - min(down, 2.1), 0.14, min(down, 2.1))
+    )
     bar = figure.colorbar(image, cax=scale, ticks=[-limit, 0, limit])
     bar.ax.set_yticklabels([f"−{limit:.2g}", "0", f"{limit:.2g}"])
     bar.outline.set_visible(False)
@@ -365,7 +388,9 @@ def reliability_diagram(bins: Reliability) -> "Figure":
         [wilson_interval(int(k), int(n)) for k, n in zip(right, bins.counts[filled], strict=True)]
     ).T
     axes.vlines(confidence, low, high, color=BLUE, alpha=0.35, linewidth=4)
-    axes.plot(confidence, accuracy, color=BLUE, marker="o", markersize=6, linewidth=1.2, clip_on=False, zorder=3)
+    axes.plot(
+        confidence, accuracy, color=BLUE, marker="o", markersize=6, linewidth=1.2, clip_on=False, zorder=3
+    )
     axes.set_ylabel("accuracy (bars: 95 % interval)")
     axes.tick_params(labelbottom=False)
     axes.grid()
@@ -375,7 +400,15 @@ def reliability_diagram(bins: Reliability) -> "Figure":
     below.set_yscale("log")
     below.set_ylim(0.7, 8 * examples)
     for centre, count in zip(centres, bins.counts[filled], strict=True):
-        below.text(centre, 1.25 * count, f"{count:,}", size=min(8, 120 * width), color=FAINT, ha="center", va="bottom")
+        below.text(
+            centre,
+            1.25 * count,
+            f"{count:,}",
+            size=min(8, 120 * width),
+            color=FAINT,
+            ha="center",
+            va="bottom",
+        )
     below.yaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     below.set_ylabel("predictions")
     below.set_xlabel("confidence")
@@ -395,7 +428,7 @@ def _percent_tick(value: float, _: int) -> str:
 
 @styled
 def per_class(counts: np.ndarray, names: Sequence[str]) -> "Figure":
-    """Precision and recall of each class as bars that hang from 100 %, so that their length is what is missing.
+    """Precision and recall of each class as bars that hang from 100 %, their length is what is missing.
 
     Bars from zero would all look alike, and an axis cut off would lie about their lengths.
 
@@ -420,7 +453,15 @@ def per_class(counts: np.ndarray, names: Sequence[str]) -> "Figure":
     for shift, values, colour in ((-0.19, precision, BLUE), (0.19, recall, VERMILION)):
         axes.barh(places + shift, 1 - values, left=values, height=0.34, color=colour)
         for place, value in zip(places, values, strict=True):
-            axes.text(value - 0.008 * room, place + shift, _percent(value), size=8, color=FAINT, ha="right", va="center")
+            axes.text(
+                value - 0.008 * room,
+                place + shift,
+                _percent(value),
+                size=8,
+                color=FAINT,
+                ha="right",
+                va="center",
+            )
     axes.set(xlim=(1 - room, 1), ylim=(classes - 0.5, -0.5))
     axes.set_yticks(places, list(names))
     axes.tick_params(axis="y", length=0)
@@ -430,7 +471,9 @@ def per_class(counts: np.ndarray, names: Sequence[str]) -> "Figure":
     axes.spines["right"].set_visible(True)
     width, height = figure.get_size_inches()
     for left, word, colour in ((gutter, "precision", BLUE), (gutter + 1.0, "recall", VERMILION)):
-        figure.text(left / width, 1 - (HEADER + 0.12) / height, word, color=colour, weight="bold", va="center")
+        figure.text(
+            left / width, 1 - (HEADER + 0.12) / height, word, color=colour, weight="bold", va="center"
+        )
     return figure
 
 

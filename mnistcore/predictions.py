@@ -55,8 +55,10 @@ def read_predictions(path: str | os.PathLike[str], labels: np.ndarray, classes: 
     if not np.array_equal(actual, labels):
         row = int((actual != labels).argmax())
         raise InputError(
-            f"{path}: line {row + 2} says class {actual[row]:g} where the test label is {labels[row]}; {again}"
+            f"{path}: line {row + 2} says class {actual[row]:g}, the test label is {labels[row]}; {again}"
         )
     if not (np.isin(predicted, np.arange(classes)).all() and ((confidence >= 0) & (confidence <= 1)).all()):
-        raise InputError(f"{path}: a class outside 0 to {classes - 1}, or a confidence outside 0 to 1; {again}")
+        raise InputError(
+            f"{path}: a class outside 0 to {classes - 1}, or a confidence outside 0 to 1; {again}"
+        )
     return Predictions(actual.astype(np.int64), predicted.astype(np.int64), confidence)

@@ -83,7 +83,9 @@ def main() -> None:
         json.dump(metrics.rounded(report), file, ensure_ascii=False, indent=2)
         file.write("\n")
     errors, examples = report["test"]["errors"], report["test"]["examples"]
-    summarize("evaluate", f"{METRICS} and {PREDICTIONS}: {errors:,} errors in {examples:,} test images", started)
+    summarize(
+        "evaluate", f"{METRICS} and {PREDICTIONS}: {errors:,} errors in {examples:,} test images", started
+    )
 
 
 def _check_fit(folder: Path, examples: Part, network: Network, classes: int) -> None:
@@ -107,7 +109,9 @@ def _predict(network: Network, examples: Part, progress: Progress) -> tuple[Pred
         chunk = slice(start, start + AT_A_TIME)
         outputs, chunk_loss = network.judge(examples.images[chunk], examples.targets[chunk])
         if not (np.isfinite(outputs).all() and np.isfinite(chunk_loss)):
-            raise InputError(f"{MODEL}: its outputs are not finite; the training diverged: try a lower learning rate")
+            raise InputError(
+                f"{MODEL}: its outputs are not finite; the training diverged: try a lower learning rate"
+            )
         loss += chunk_loss * len(outputs)
         for column, part in zip((predicted, confidence), metrics.predict(outputs), strict=True):
             column.append(part)

@@ -10,9 +10,9 @@ METRICS, REPORT = Path("reports/metrics.json"), Path("reports/index.html")
 def summary(metrics: dict) -> str:
     """Three lines about the test metrics, as evaluate wrote them."""
     test = metrics["test"]
-    low, high = test["accuracy_ci95"]
+    accuracy, low, high = (f"{100 * share:.2f}" for share in (test["accuracy"], *test["accuracy_ci95"]))
     return (
-        f"test accuracy  {100 * test['accuracy']:.2f} % (95 % interval {100 * low:.2f} to {100 * high:.2f} %)\n"
+        f"test accuracy  {accuracy} % (95 % interval {low} to {high} %)\n"
         f"errors         {test['errors']:,} of {test['examples']:,}\n"
         f"report         {REPORT}"
     )

@@ -19,7 +19,17 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("stages", "mnistcore", "dvc.yaml", "params.yaml", ".dvc", ".dvcignore", ".gitignore", "data", "models")
+PARTS = (
+    "stages",
+    "mnistcore",
+    "dvc.yaml",
+    "params.yaml",
+    ".dvc",
+    ".dvcignore",
+    ".gitignore",
+    "data",
+    "models",
+)
 
 SMALL = {
     "fetch.dataset": "digits",

@@ -1,12 +1,13 @@
 """What evaluate and plot refuse: files that are missing, damaged, or of another run, in one line each."""
 
+# ruff: noqa: F811  (a fixture is imported, and then named by the test that takes it)
 import json
 import shutil
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from dvc_project import prepared  # noqa: F401  (a fixture)
+from dvc_project import prepared  # noqa: F401
 
 from mnistcore import model
 from mnistcore.curves import read_curves
@@ -17,7 +18,7 @@ from stages import evaluate, plot
 
 
 @pytest.fixture
-def here(prepared, tmp_path, monkeypatch):  # noqa: F811
+def here(prepared, tmp_path, monkeypatch):
     """What the two stages read and write, in a folder of its own."""
     for name in ("data", "models", "reports", "params.yaml"):
         source = prepared.file(name)
@@ -71,7 +72,14 @@ def test_a_missing_or_damaged_file_is_named(here, stage, name):
 )
 def test_plot_names_a_missing_or_damaged_result(here, name):
     path = here / name
-    for content in (b"\x00\xff", b"", b"[]", b"{}", b"step\tloss\n1\t0.5\t7\n", b"actual,predicted,confidence\n1,2\n"):
+    for content in (
+        b"\x00\xff",
+        b"",
+        b"[]",
+        b"{}",
+        b"step\tloss\n1\t0.5\t7\n",
+        b"actual,predicted,confidence\n1,2\n",
+    ):
         path.write_bytes(content)
         assert name in run(plot)
     path.unlink()
@@ -124,7 +132,9 @@ def test_metrics_of_another_run_are_refused(here):
 def test_predictions_come_back_as_they_were_written(tmp_path):
     written = Predictions(np.array([3, 0]), np.array([3, 1]), np.array([0.1234567, 1.0]))
     write_predictions(tmp_path / "predictions.csv", written)
-    assert (tmp_path / "predictions.csv").read_text() == "actual,predicted,confidence\n3,3,0.123457\n0,1,1.000000\n"
+    assert (
+        tmp_path / "predictions.csv"
+    ).read_text() == "actual,predicted,confidence\n3,3,0.123457\n0,1,1.000000\n"
     read = read_predictions(tmp_path / "predictions.csv", np.array([3, 0], np.uint8), 4)
     assert read.actual.tolist() == [3, 0] and read.predicted.tolist() == [3, 1]
     assert read.confidence == pytest.approx(written.confidence, abs=1e-6)

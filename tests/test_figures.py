@@ -1,4 +1,4 @@
-"""The figures: nothing is cut off or covered, nothing but pixels is in the files, and odd data can be drawn."""
+"""The figures: no word cut off or covered, nothing but pixels in the files, and odd data drawn."""
 
 import io
 import itertools
@@ -13,7 +13,18 @@ from PIL import Image
 from mnistcore import figures, metrics
 
 DIGITS = tuple("0123456789")
-GARMENTS = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+GARMENTS = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
@@ -135,7 +146,9 @@ def test_a_class_without_examples_can_be_drawn():
 def test_the_matrix_shows_every_count_and_leaves_empty_cells_empty():
     counts = np.array([[1234, 0, 7], [0, 9, 0], [31, 0, 50]])
     axes = figures.confusion(counts, "abc").axes[0]
-    shown = {(round(text.get_position()[1]), round(text.get_position()[0])): text.get_text() for text in axes.texts}
+    shown = {
+        (round(text.get_position()[1]), round(text.get_position()[0])): text.get_text() for text in axes.texts
+    }
     assert shown == {(0, 0): "1,234", (0, 2): "7", (1, 1): "9", (2, 0): "31", (2, 2): "50"}
     assert axes.get_xlabel() == "predicted" and axes.get_ylabel() == "actual"
 

@@ -21,7 +21,9 @@ def test_the_wilson_interval_is_newcombes_published_one(successes, trials, low, 
 def test_the_wilson_interval_agrees_with_scipy_from_none_to_all(trials):
     for successes in {0, 1, trials // 2, trials - 1, trials}:
         theirs = binomtest(successes, trials).proportion_ci(method="wilson")
-        assert metrics.wilson_interval(successes, trials) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+        assert metrics.wilson_interval(successes, trials) == pytest.approx(
+            (theirs.low, theirs.high), abs=1e-12
+        )
 
 
 def test_the_wilson_interval_stays_a_proportion_and_knows_nothing_of_no_trials():
@@ -89,7 +91,9 @@ def test_the_calibration_error_agrees_with_a_plain_loop():
     for m in range(15):
         inside = [i for i, c in enumerate(confidence) if m / 15 < c <= (m + 1) / 15]
         if inside:
-            gap = sum(correct[i] for i in inside) / len(inside) - sum(confidence[i] for i in inside) / len(inside)
+            gap = sum(correct[i] for i in inside) / len(inside) - sum(confidence[i] for i in inside) / len(
+                inside
+            )
             expected += len(inside) / 400 * abs(gap)
     assert metrics.reliability(confidence, correct, 15).expected_calibration_error == pytest.approx(expected)
 

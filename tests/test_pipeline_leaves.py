@@ -1,9 +1,10 @@
 """Every leaf of params.yaml concerns its own stage: editing it makes that stage stale and no other."""
 
+# ruff: noqa: F811  (a fixture is imported, and then named by the test that takes it)
 import shutil
 
 import pytest
-from dvc_project import ROOT, dvc_within, prepared, yaml  # noqa: F401  (a fixture)
+from dvc_project import ROOT, dvc_within, prepared, yaml  # noqa: F401
 
 STAGES = ["fetch", "preprocess", "batch", "train", "evaluate", "plot"]
 
@@ -33,7 +34,7 @@ LEAVES = dict(leaves(yaml.load(ROOT / "params.yaml")))
 
 
 @pytest.fixture(scope="module")
-def up_to_date(prepared, tmp_path_factory):  # noqa: F811
+def up_to_date(prepared, tmp_path_factory):
     """A project with the real params.yaml, and a lock as if it had been run with that."""
     here = prepared.copy_to(tmp_path_factory.mktemp("leaves") / "project")
     shutil.copy(ROOT / "params.yaml", here.path)
@@ -73,7 +74,9 @@ def test_a_comment_or_another_order_makes_nothing_stale(up_to_date):
         document = yaml.load(before)
         with open(here.file("params.yaml"), "w", encoding="utf-8") as file:
             file.write("# another comment\n")
-            yaml.dump({name: dict(reversed(list(document[name].items()))) for name in reversed(document)}, file)
+            yaml.dump(
+                {name: dict(reversed(list(document[name].items()))) for name in reversed(document)}, file
+            )
         assert repo.status() == {}
     finally:
         here.file("params.yaml").write_text(before)

@@ -1,16 +1,16 @@
 """A change runs its stage and what follows it, and nothing else: by real runs, and for code."""
 
+# ruff: noqa: F811  (a fixture is imported, and then named by the test that takes it)
 import shutil
 
 import pytest
-from dvc_project import dvc_within, prepared  # noqa: F401  (a fixture)
+from dvc_project import dvc_within, prepared  # noqa: F401
 
 STAGES = ["fetch", "preprocess", "batch", "train", "evaluate", "plot"]
 
 
-
 @pytest.fixture(scope="module")
-def in_process(prepared, tmp_path_factory):  # noqa: F811
+def in_process(prepared, tmp_path_factory):
     here = prepared.copy_to(tmp_path_factory.mktemp("reruns") / "project")
     with dvc_within(here) as repo:
         yield here, repo
