@@ -16,7 +16,7 @@ from mnistcore import metrics, model
 from mnistcore.batches import Part, open_part
 from mnistcore.classes import read_description
 from mnistcore.errors import InputError
-from mnistcore.files import replacing
+from mnistcore.files import exclusive, replacing
 from mnistcore.network import Network
 from mnistcore.predictions import Predictions, write_predictions
 from stages.stage import Progress, Section, Stage, read_section, summarize
@@ -78,10 +78,12 @@ def main() -> None:
     if len(networks) > 1:
         spread = {name: metrics.over_seeds(result) for name, result in results.items()}
         report["seeds"] = {"list": [int(seed) for seed in seeds]} | spread
-    write_predictions(PREDICTIONS, predictions)
-    with replacing(METRICS, "w") as file:
-        json.dump(metrics.rounded(report), file, ensure_ascii=False, indent=2)
-        file.write("\n")
+    waiting = f"evaluate: another run is writing {METRICS.parent}; waiting for it"
+    with exclusive(METRICS.parent, waiting=lambda: click.echo(waiting, err=True)):
+        write_predictions(PREDICTIONS, predictions)
+        with replacing(METRICS, "w") as file:
+            json.dump(metrics.rounded(report), file, ensure_ascii=False, indent=2)
+            file.write("\n")
     errors, examples = report["test"]["errors"], report["test"]["examples"]
     summarize(
         "evaluate", f"{METRICS} and {PREDICTIONS}: {errors:,} errors in {examples:,} test images", started

@@ -17,6 +17,7 @@ from mnistcore.batches import open_part
 from mnistcore.classes import read_description
 from mnistcore.curves import read_curves
 from mnistcore.errors import InputError
+from mnistcore.files import exclusive
 from mnistcore.normalize import Normalizer
 from mnistcore.predictions import Predictions, read_predictions
 from mnistcore.report import write_report
@@ -87,26 +88,28 @@ def main() -> None:
         "reliability": figures.reliability_diagram(bins),
         "precision-and-recall": figures.per_class(counts, names),
     }
-    FIGURES.mkdir(parents=True, exist_ok=True)
-    for old in FIGURES.iterdir():  # by hand, outside DVC, figures of an earlier version may be left
-        if old.stem not in drawn:
-            old.unlink()
-    for name, figure in drawn.items():
-        figures.save(figure, FIGURES / f"{name}.png", section.dpi)
-    write_report(
-        REPORT,
-        description=description,
-        normalizer=normalizer,
-        images=test.images,
-        predictions=predictions,
-        metrics=judged,
-        curves=curves,
-        bins=bins,
-        network=network,
-        worst=worst,
-        parameters=_read_parameters(),
-        made_of=MADE_OF,
-    )
+    waiting = f"plot: another run is writing {REPORT.parent}; waiting for it"
+    with exclusive(REPORT.parent, waiting=lambda: click.echo(waiting, err=True)):
+        FIGURES.mkdir(parents=True, exist_ok=True)
+        for old in FIGURES.iterdir():  # by hand, outside DVC, figures of an earlier version may be left
+            if old.stem not in drawn:
+                old.unlink()
+        for name, figure in drawn.items():
+            figures.save(figure, FIGURES / f"{name}.png", section.dpi)
+        write_report(
+            REPORT,
+            description=description,
+            normalizer=normalizer,
+            images=test.images,
+            predictions=predictions,
+            metrics=judged,
+            curves=curves,
+            bins=bins,
+            network=network,
+            worst=worst,
+            parameters=_read_parameters(),
+            made_of=MADE_OF,
+        )
     summarize("plot", f"{REPORT} and {len(drawn)} figures in {FIGURES}", started)
 
 

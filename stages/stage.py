@@ -165,6 +165,9 @@ class Stage(click.Command):
     """A command that ends bad input with one line and exit status 2, SIGINT with 130, SIGTERM with 143."""
 
     def invoke(self, context: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="replace")  # no locale is too poor for what a stage has to say
         try:
             with as_exceptions():
                 return super().invoke(context)

@@ -13,7 +13,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -472,27 +473,39 @@ class Curves:
     def __enter__(self) -> "Curves":
         from dvclive import Live  # slow to import
 
-        self._live = Live(dir=str(self._folder), save_dvc_exp=False, dvcyaml=None)
-        self._live.log_params(self._section.model_dump(mode="json"))  # the report shows them
+        with self._named():
+            self._live = Live(dir=str(self._folder), save_dvc_exp=False, dvcyaml=None)
+            self._live.log_params(self._section.model_dump(mode="json"))  # the report shows them
         return self
 
     def __exit__(self, kind: type | None, *exception: object) -> None:
         if kind is None:
-            self._live.end()
+            with self._named():
+                self._live.end()
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """A full disk does not say of which file."""
+        try:
+            yield
+        except OSError as error:
+            error.filename = error.filename or str(self._folder)
+            raise
 
     def log(self, epoch: Epoch) -> None:
         """Append an epoch's figures."""
-        self._live.step = epoch.number
-        for name, value in {
-            "train/loss": epoch.train_loss,
-            "train/accuracy": epoch.train_accuracy,
-            "validation/loss": epoch.validation_loss,
-            "validation/accuracy": epoch.validation_accuracy,
-            "learning_rate": epoch.learning_rate,
-        }.items():
-            if not math.isnan(value):
-                self._live.log_metric(name, value)
-        self._live.make_summary()
+        with self._named():
+            self._live.step = epoch.number
+            for name, value in {
+                "train/loss": epoch.train_loss,
+                "train/accuracy": epoch.train_accuracy,
+                "validation/loss": epoch.validation_loss,
+                "validation/accuracy": epoch.validation_accuracy,
+                "learning_rate": epoch.learning_rate,
+            }.items():
+                if not math.isnan(value):
+                    self._live.log_metric(name, value)
+            self._live.make_summary()
 
 
 if __name__ == "__main__":

@@ -62,11 +62,11 @@ def write_raw(images: np.ndarray, labels: np.ndarray, tests: int, classes: int =
     write_description(folder / "dataset.json", Description("tiny", "tiny", names))
 
 
-def write_tiny_raw() -> None:
-    """36 training and 12 test images of 4 × 4 pixels, in 3 classes that can be told apart."""
+def write_tiny_raw(side: int = 4) -> None:
+    """36 training and 12 test images of 4 × 4 pixels, or more, in 3 classes that can be told apart."""
     random = np.random.default_rng(0)
     labels = np.arange(48) % 3
-    images = random.integers(0, 6, (48, 4, 4))
+    images = random.integers(0, 6, (48, side, side))
     images[np.arange(48), labels] += 9
     write_raw(images, labels, tests=12)
 
