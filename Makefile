@@ -33,5 +33,12 @@ check: $(READY)  ## validate the pipeline: code dependencies, parameters, lock, 
 recipes: $(READY)  ## run the published experiments and write recipes/README.md
 	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m recipes run
 
-bench: $(READY)  ## time training against PyTorch, scikit-learn, JAX and bare matrix products
-	PATH="$(CURDIR)/$(BIN):$$PATH" python -m benchmarks
+# PyTorch and JAX live in an environment of their own, so that the project itself stays light.
+.venv-bench/.ready: benchmarks/requirements.txt
+	$(PYTHON) -m venv --clear .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	@touch $@
+
+bench: $(READY) .venv-bench/.ready  ## time training against PyTorch, scikit-learn, JAX and bare matrix products
+	PYTHONPATH="$(CURDIR)" .venv-bench/bin/python -m benchmarks.agreement
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m benchmarks --python .venv-bench/bin/python

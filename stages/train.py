@@ -1,7 +1,7 @@
 """Stage 4 of the pipeline: the network, trained, and its learning curves."""
 
 import stages.interrupt  # noqa: F401  (first of all)
-import mnistcore.reproducible  # noqa: F401  (before NumPy)
+import mnistcore.reproducible  # (before NumPy)
 
 import functools
 import hashlib
@@ -284,6 +284,8 @@ def main(workers: int | None, seed: int | None) -> None:
         except Interrupted as interrupted:
             sys.exit(interrupted.status)  # the run that asked says so
         return
+    if (different := mnistcore.reproducible.difference()) is not None:
+        click.echo(f"train: the bits may differ from the committed ones: {different}", err=True)
     waiting = f"train: another run is writing {CHECKPOINTS}; waiting for it"
     seeds, examples = job.section.seeds, job.description.train.examples
     with (
