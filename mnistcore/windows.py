@@ -1,16 +1,17 @@
 """Reading rows of an array that may be a file far larger than memory.
 
-Pages of a memory-mapped file count as the process's memory once touched, so a
-shuffled epoch would end with the whole file resident. A window gives them back
-now and then; the system keeps them cached as long as nobody else needs the room.
+Pages of a memory-mapped file count as the process's memory once touched, and the
+system may map two megabytes for a row of three kilobytes. So rows of a large file
+are read, not mapped: then memory does not grow with the data.
 """
 
 import mmap
+import os
+import weakref
 
 import numpy as np
 
-RESIDENT = 256 << 20  # bytes: smaller files may stay
-TOUCHED = 16 << 20  # bytes read between two givings back; the system maps more around each row
+RESIDENT = 256 << 20  # bytes: a smaller file may become resident, which is faster
 
 
 class Window:
@@ -18,27 +19,31 @@ class Window:
 
     def __init__(self, array: np.ndarray) -> None:
         self._array = array
-        mapped = getattr(array, "_mmap", None)
-        releasing = mapped is not None and array.nbytes > RESIDENT and hasattr(mmap, "MADV_DONTNEED")
-        self._mapped = mapped if releasing else None
-        self._rows = max(1, TOUCHED // max(1, array[:1].nbytes)) if len(array) else 1
-        self._read = 0
+        self._file: int | None = None
+        whole_map = isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap)
+        if whole_map and array.flags.c_contiguous and array.nbytes > RESIDENT and hasattr(os, "preadv"):
+            self._file, self._start = os.open(array.filename, os.O_RDONLY), array.offset
+            self._width = array.nbytes // len(array)
+            weakref.finalize(self, os.close, self._file)
 
     def take(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
-        """The rows of the given numbers, in `out` if it is given."""
-        result = np.take(self._array, rows, axis=0, out=out, mode="clip")
-        self._count(len(rows) * 8)
-        return result
+        """The rows of the given numbers, (n, features), in `out` if it is given."""
+        if self._file is None:
+            return np.take(self._array, rows, axis=0, out=out, mode="clip")
+        if out is None:
+            out = np.empty((len(rows), *self._array.shape[1:]), self._array.dtype)
+        room, width = memoryview(out).cast("B"), self._width
+        for place, row in enumerate(rows.tolist()):
+            self._read(room[place * width : (place + 1) * width], row)
+        return out
 
     def copy(self, rows: slice, out: np.ndarray) -> None:
-        """Copy a stretch of rows to `out`."""
-        out[...] = self._array[rows]
-        self._count(len(out))
+        """Copy a stretch of rows to `out`, which is contiguous."""
+        if self._file is None:
+            out[...] = self._array[rows]
+        else:
+            self._read(memoryview(out).cast("B"), rows.start)
 
-    def _count(self, rows: int) -> None:
-        if self._mapped is None:
-            return
-        self._read += rows
-        if self._read >= self._rows:
-            self._read = 0
-            self._mapped.madvise(mmap.MADV_DONTNEED)
+    def _read(self, room: memoryview, row: int) -> None:
+        if os.preadv(self._file, [room], self._start + row * self._width) != len(room):
+            raise OSError(f"{self._array.filename}: became shorter while it was read")
