@@ -1,10 +1,14 @@
 """Stage 3 of the pipeline: a stratified hold-out, and shuffled, memory-mappable batches."""
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this copy of the code, whichever is installed
+
 import stages.interrupt  # noqa: F401  (first of all)
 import mnistcore.reproducible  # noqa: F401  (before NumPy)
 
 import time
-from pathlib import Path
 from typing import Annotated, Literal
 
 import click

@@ -1,11 +1,15 @@
 """Stage 6 of the pipeline: the figures and the report."""
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this copy of the code, whichever is installed
+
 import stages.interrupt  # noqa: F401  (first of all)
 import mnistcore.reproducible  # noqa: F401  (before NumPy)
 
 import json
 import time
-from pathlib import Path
 from typing import Any
 
 import click

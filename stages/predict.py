@@ -1,11 +1,14 @@
 """Try the trained network on pictures of one's own. Not a stage of the pipeline: it writes nothing."""
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this copy of the code, whichever is installed
+
 import mnistcore.reproducible  # noqa: F401  (before NumPy)
 
 import json
-import sys
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import click

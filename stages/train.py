@@ -1,5 +1,10 @@
 """Stage 4 of the pipeline: the network, trained, and its learning curves."""
 
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this copy of the code, whichever is installed
+
 import stages.interrupt  # noqa: F401  (first of all)
 import mnistcore.reproducible  # (before NumPy)
 
@@ -10,12 +15,10 @@ import math
 import os
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import click
