@@ -23,7 +23,7 @@ def read_curves(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
     Raises
     ------
-    InputError : a curve is missing, empty, or no table of two columns of numbers
+    InputError : a curve is missing, empty, truncated, no table of two columns of numbers, or of other epochs
     """
     tables = Path(folder) / "plots" / "metrics"
     found = {name: tables / f"{name}.tsv" for name in (*NEEDED, *TOGETHER, *MAYBE)}
@@ -31,17 +31,24 @@ def read_curves(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     wanted = [
         name for name in found if found[name].is_file() or name in NEEDED or held_out and name in TOGETHER
     ]
-    return {name: _read(found[name]) for name in wanted}
+    curves = {name: _read(found[name]) for name in wanted}
+    for name, curve in curves.items():
+        if not np.array_equal(curve[:, 0], curves[wanted[0]][:, 0]):
+            raise InputError(f"{found[name]}: is of other epochs than {found[wanted[0]]}; run train again")
+    return curves
 
 
 def _read(path: Path) -> np.ndarray:
     try:
-        header, *lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8")
+        header, *lines = text.splitlines()
         points = np.array([[float(cell) for cell in line.split("\t")] for line in lines])
     except FileNotFoundError:
         raise InputError(f"{path}: not found; run train first") from None
     except (ValueError, UnicodeDecodeError):
         raise InputError(f"{path}: not a table of numbers; run train again") from None
+    if not text.endswith("\n"):
+        raise InputError(f"{path}: truncated; run train again")
     columns = header.split("\t")
     if points.ndim != 2 or points.shape[1] != 2 or sorted(columns) != sorted(["step", path.stem]):
         raise InputError(f"{path}: should be a column step and a column {path.stem}; run train again")

@@ -56,5 +56,19 @@ def _end(number: int, frame: FrameType | None) -> NoReturn:
     os._exit(128 + number)
 
 
-if os.path.dirname(os.path.abspath(sys.argv[0])) == os.path.dirname(os.path.abspath(__file__)):
-    _end_at_once()  # one of the scripts beside this file is being run, and not imported by something else
+def leave(status: int) -> NoReturn:
+    """End the process after a signal, without Python's own tidying up.
+
+    The signal may have stopped an extension module in the middle of its import; the interpreter may crash over that.
+    """
+    if not _IS_SCRIPT:
+        sys.exit(status)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+# Whether one of the scripts beside this file is being run, and not imported by something else.
+_IS_SCRIPT = os.path.dirname(os.path.abspath(sys.argv[0])) == os.path.dirname(os.path.abspath(__file__))
+if _IS_SCRIPT:
+    _end_at_once()

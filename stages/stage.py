@@ -16,7 +16,7 @@ import click
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mnistcore.errors import InputError
-from stages.interrupt import Interrupted, as_exceptions
+from stages.interrupt import Interrupted, as_exceptions, leave
 
 PARAMETERS = Path("params.yaml")
 STAGES = ("fetch", "preprocess", "batch", "train", "evaluate", "plot")
@@ -180,12 +180,16 @@ class Stage(click.Command):
         except OSError as error:
             self._end(2, f"{error.filename or 'operating system'}: {error.strerror or error}")
         except Interrupted as interrupted:
-            self._end(interrupted.status, interrupted.line)
+            self._tell(interrupted.line)
+            leave(interrupted.status)
 
     def _end(self, status: int, line: str) -> NoReturn:
+        self._tell(line)
+        sys.exit(status)
+
+    def _tell(self, line: str) -> None:
         stage = click.get_current_context().info_name  # the name it was run by, not the function's
         click.echo(f"{stage}: {' '.join(line.split())}", err=True)
-        sys.exit(status)
 
 
 class Progress:

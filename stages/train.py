@@ -34,7 +34,7 @@ from mnistcore.files import exclusive
 from mnistcore.history import Epoch
 from mnistcore.network import Dense, Network
 from mnistcore.streams import stream
-from stages.interrupt import Interrupted
+from stages.interrupt import Interrupted, leave
 from stages.stage import Progress, Section, Stage, read_section, summarize
 
 BATCHES = Path("data/batches")
@@ -285,7 +285,7 @@ def main(workers: int | None, seed: int | None) -> None:
         try:
             job.train(seed, workers, on_epoch=_tell_epoch, on_progress=_tell_progress)
         except Interrupted as interrupted:
-            sys.exit(interrupted.status)  # the run that asked says so
+            leave(interrupted.status)  # the run that asked says so
         return
     if (different := mnistcore.reproducible.difference()) is not None:
         click.echo(f"train: the bits may differ from the committed ones: {different}", err=True)

@@ -15,6 +15,9 @@ import pytest
 from dvc_project import Project, prepared  # noqa: F401  (fixture)
 from ruamel.yaml import YAML
 
+from small import PARAMETERS, everything, works, write_tiny_raw
+
+ROOT = Path(__file__).resolve().parent.parent
 STAGES = ("fetch", "preprocess", "batch", "train", "evaluate", "plot")
 KILLS = 34  # of each stage, in the slow part
 PARTS = 2  # that the slow part is cut into, to run side by side
@@ -146,3 +149,78 @@ def test_killed_in_every_stage_it_still_gets_there(prepared, tmp_path) -> None: 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_killed_often_is_put_right_each_time(prepared, tmp_path, stage, part) -> None:  # noqa: F811
     kill_often(prepared.copy_to(tmp_path / "project"), stage, KILLS // PARTS, random.Random(f"{stage} {part}"))
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether the process has a handler of its own for the signal (Linux tells)."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("SigCgt:"):
+            return bool(int(line.split()[1], 16) >> (number - 1) & 1)
+    return False
+
+
+def interrupt_often(stage: str, number: int, times: int) -> None:
+    """Run a stage here and end it by the signal, `times` times at random moments after its first import."""
+    works(stage)
+    whole = everything()
+    started = time.monotonic()
+    command, environment = [sys.executable, ROOT / "stages" / f"{stage}.py"], os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    longest, chance, done = time.monotonic() - started, random.Random(f"{stage} {number}"), 0
+    for _ in range(4 * times):
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while process.poll() is None and not catches(process.pid, signal.SIGTERM):
+            time.sleep(0.002)
+        time.sleep(chance.uniform(0, longest / 2))
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
+        if process.returncode == 0:
+            continue  # it was quicker
+        word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]
+        assert process.returncode == 128 + number, err
+        assert err == f"{stage}: {word}; run it again to continue\n"
+        assert not [name for name in everything() if name.endswith(".partial")]
+        done += 1
+        if done == times:
+            break
+    else:
+        pytest.fail(f"{stage} ended before the signal came")
+    works(stage)
+    shutil.rmtree("checkpoints", ignore_errors=True)
+    assert everything().keys() == whole.keys()
+
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+INTERRUPTS = 5  # of each stage by each signal, in the slow part
+SEES = "`…: interrupted; run it again to continue`, exit status 130, or `…: terminated; …`, 143; no temporary file remains"
+
+
+@pytest.fixture
+def tiny(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(PARAMETERS)
+    write_tiny_raw()
+    for stage in ("preprocess", "batch", "train", "evaluate"):
+        works(stage)
+
+
+def cases(times: int) -> pytest.MarkDecorator:
+    return pytest.mark.fault("Killed", "SIGINT or SIGTERM at a random moment, from a stage's first import on", SEES, times=times)
+
+
+@cases(1)
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells whether a signal is caught")
+@pytest.mark.parametrize(("stage", "number"), [("preprocess", signal.SIGINT), ("evaluate", signal.SIGTERM)])
+def test_a_signal_ends_a_stage_with_one_line(tiny, stage, number) -> None:
+    interrupt_often(stage, number, 1)
+
+
+@pytest.mark.slow
+@cases(INTERRUPTS)
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells whether a signal is caught")
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_signal_ends_a_stage_with_one_line_at_any_moment(tiny, stage, number) -> None:
+    if stage == "fetch":
+        shutil.rmtree("data")
+    interrupt_often(stage, number, INTERRUPTS)
