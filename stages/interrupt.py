@@ -63,8 +63,9 @@ def leave(status: int) -> NoReturn:
     """
     if not _IS_SCRIPT:
         sys.exit(status)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # closed by whoever started this
+            stream.flush()
     os._exit(status)
 
 
