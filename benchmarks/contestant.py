@@ -28,7 +28,7 @@ def ours(case: Case, threads: int, images: np.ndarray, labels: np.ndarray) -> Ep
     *hidden, output = case.sizes[1:]
     layers = [*(Dense(units, "relu") for units in hidden), Dense(output, "softmax")]
     network = Network(case.sizes[0], layers, "cross-entropy", case.dtype).initialize(stream(0, "weights"))
-    settings = Settings(epochs=1, batch_size=case.batch, optimizer=SGD(RATE))
+    settings = Settings(epochs=1, batch_size=case.batch, optimizer=SGD(RATE), shards=threads)
 
     def epoch(examples: int) -> None:
         train(network, Examples(images[:examples], labels[:examples]), settings, workers=threads)
