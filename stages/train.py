@@ -215,12 +215,12 @@ class Averaging(Section):
 
 
 class Distortions(Section):
-    rotation_degrees: Annotated[float, Field(ge=0)] = 0.0
+    rotation_degrees: Annotated[float, Field(ge=0, le=360)] = 0.0
     scale: Rate = 0.0
-    shear: Annotated[float, Field(ge=0)] = 0.0
-    translation_pixels: Annotated[float, Field(ge=0)] = 0.0
-    elastic_pixels: Annotated[float, Field(ge=0)] = 0.0
-    elastic_smoothness: Positive = 4.0
+    shear: Annotated[float, Field(ge=0, le=10)] = 0.0
+    translation_pixels: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    elastic_pixels: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    elastic_smoothness: Annotated[float, Field(gt=0, le=1000)] = 4.0
 
 
 class Train(Section):

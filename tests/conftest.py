@@ -5,6 +5,8 @@ tests carry it on each case, or once for all of them. How often a thing was done
 collected, from Hypothesis' settings, and from `times=`, a constant that the test itself uses.
 """
 
+import mnistcore.reproducible  # noqa: F401  (before NumPy: stages run in this process, too)
+
 import sys
 from pathlib import Path
 
