@@ -86,6 +86,11 @@ def test_plot_names_a_missing_or_damaged_result(here, name):
     assert name in run(plot)
 
 
+@pytest.mark.fault(
+    "Between the stages",
+    "a model for images of another size",
+    "`evaluate: models/model.npz: takes images of 49 pixels, those in … have 64; run train again`",
+)
 @pytest.mark.parametrize("stage", [evaluate, plot])
 def test_a_model_for_other_images_is_refused(here, stage):
     layers = [Dense(10, "softmax")]
@@ -93,17 +98,32 @@ def test_a_model_for_other_images_is_refused(here, stage):
     assert "49 pixels" in run(stage)
 
 
+@pytest.mark.fault(
+    "Between the stages",
+    "a model for other classes",
+    "`evaluate: models/model.npz: tells 7 classes apart, … names 10, …; run the stages before again`",
+)
 def test_a_model_for_other_classes_is_refused(here):
     model.save(here / "models/model.npz", [0], [Network(64, [Dense(7, "softmax")])])
     assert "7 classes" in run(evaluate)
 
 
+@pytest.mark.fault(
+    "Between the stages",
+    "no test images",
+    "`evaluate: data/processed/test: has no images; run the stage that makes it`",
+)
 def test_no_images_to_test_is_refused(here):
     for name in ("images", "labels", "targets"):
         replace_array(here / f"data/processed/test/{name}.npy", lambda array: array[:0])
     assert "has no images" in run(evaluate)
 
 
+@pytest.mark.fault(
+    "Between the stages",
+    "a model of NaN",
+    "`evaluate: models/model.npz: its outputs are not finite; the training diverged: try a lower learning rate`",
+)
 def test_a_model_that_diverged_is_told_and_not_written_as_metrics(here):
     network = Network(64, [Dense(10, "softmax")])
     network.parameters[:] = np.nan
@@ -111,6 +131,11 @@ def test_a_model_that_diverged_is_told_and_not_written_as_metrics(here):
     assert "not finite" in run(evaluate)
 
 
+@pytest.mark.fault(
+    "Between the stages",
+    "predictions of other images",
+    "`plot: reports/predictions.csv: 593 predictions for 594 test images; run evaluate again`, or the line that differs",
+)
 def test_predictions_of_other_images_are_refused(here):
     path = here / "reports/predictions.csv"
     header, first, *rest = path.read_text().splitlines(keepends=True)
@@ -121,6 +146,11 @@ def test_predictions_of_other_images_are_refused(here):
     assert "line 2 says class" in run(plot)
 
 
+@pytest.mark.fault(
+    "Between the stages",
+    "metrics of another run",
+    "`plot: reports/metrics.json: tells of … errors in …, reports/predictions.csv of …; they are of different runs, run evaluate again`",
+)
 def test_metrics_of_another_run_are_refused(here):
     path = here / "reports/metrics.json"
     metrics = json.loads(path.read_text())

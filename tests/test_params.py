@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from dvc_project import dvc_within, prepared, project  # noqa: F401  (fixtures)
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
@@ -338,6 +339,9 @@ def check_any_edge(path: tuple, value: object) -> None:
 @fault_any_edge
 @often(RUNS)
 @any_edge
+@example(path=("train", "augmentation", "elastic_pixels"), value=1e300)
+@example(path=("train", "layers", 0, "drop_rate"), value=0.999999)
+@example(path=("train", "clip_norm"), value=1e-38)
 def test_any_edge_value_runs_or_ends_in_one_line(
     tiny: Path, monkeypatch: pytest.MonkeyPatch, path: tuple, value: object
 ) -> None:
@@ -354,3 +358,35 @@ def test_many_edge_values_run_or_end_in_one_line(
 ) -> None:
     monkeypatch.chdir(tiny / path[0])
     check_any_edge(path, value)
+
+
+DVC = [
+    ("a section missing", lambda text: text.replace("batch:", "parts:"), "Parameters 'batch' are missing from 'params.yaml'"),
+    ("a tab", lambda text: text.replace("  size:", "\tsize:"), "unable to read: 'params.yaml', YAML file structure is corrupted"),
+    ("a list", lambda text: "- 1", "failed to parse 'vars' in 'dvc.yaml': expected a dictionary, got 'list' in file 'params.yaml'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        pytest.param(
+            *(change, words),
+            id=done.replace(" ", "-"),
+            marks=pytest.mark.fault(
+                "params.yaml", f"{done}, and `dvc repro`", f"DVC's own words, before any stage runs: `ERROR: … {words} …`"
+            ),
+        )
+        for done, change, words in DVC
+    ],
+)
+def test_what_dvc_says_itself(project, change, words) -> None:  # noqa: F811
+    path = project.file("params.yaml")
+    path.write_text(change(path.read_text()))
+    with pytest.raises(Exception) as told, dvc_within(project) as repo:
+        repo.reproduce("batch", single_item=True)
+    chain, texts = told.value, []
+    while chain is not None:
+        texts.append(str(chain))
+        chain = chain.__cause__
+    assert any(words in text for text in texts), texts

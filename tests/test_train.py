@@ -101,6 +101,11 @@ def test_same_bits_for_any_workers_and_whatever_the_shell_sets(alone, tmp_path, 
     assert digest(tmp_path) == alone
 
 
+@pytest.mark.fault(
+    "Killed",
+    "training alone killed (SIGKILL) after a checkpoint, up to three times",
+    "`train: seed 0 continues from its checkpoint, at epoch …, step …`, and the same bits in the end",
+)
 def test_a_run_killed_again_and_again_ends_with_the_same_bits(alone, tmp_path):
     make(tmp_path)
     checkpoint = tmp_path / "checkpoints/seed-0.npz"
@@ -122,6 +127,11 @@ def test_a_run_killed_again_and_again_ends_with_the_same_bits(alone, tmp_path):
     assert not (tmp_path / "checkpoints").exists()
 
 
+@pytest.mark.fault(
+    "Killed",
+    "a checkpoint of other parameters, data or code",
+    "`train: checkpoints/seed-0.npz is of other parameters, data or code: not used`",
+)
 def test_a_checkpoint_of_other_parameters_or_data_is_not_used(alone, tmp_path):
     make(tmp_path, SECTION.replace("learning_rate: 0.002", "learning_rate: 0.003"))
     process = start(tmp_path)
@@ -150,6 +160,11 @@ def test_seeds_are_trained_side_by_side_to_the_bits_of_each_alone(alone, tmp_pat
     assert len((folder / "reports/curves/plots/metrics/train/loss.tsv").read_text().splitlines()) == 7
 
 
+@pytest.mark.fault(
+    "Killed",
+    "SIGINT or SIGTERM while several seeds are trained side by side",
+    "`train: …; run it again to continue`, exit status 130 or 143; all its processes have ended",
+)
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_stage_and_its_processes_with_one_line(tmp_path, signum, status):
     folder = make(tmp_path, SECTION.replace("[0]", "[0, 7]").replace("epochs: 6", "epochs: 2000"))
@@ -167,6 +182,11 @@ def test_a_signal_ends_the_stage_and_its_processes_with_one_line(tmp_path, signu
     assert not (folder / "models").exists()
 
 
+@pytest.mark.fault(
+    "Killed",
+    "training of several seeds killed (SIGKILL)",
+    "nothing; its processes end by themselves",
+)
 def test_processes_of_a_killed_stage_end_by_themselves(tmp_path):
     folder = make(tmp_path, SECTION.replace("[0]", "[0, 7]").replace("epochs: 6", "epochs: 100000"))
     process = start(folder, "--workers", "2")
