@@ -24,7 +24,7 @@ repro: $(READY)  ## run the pipeline and print what it reached
 test: $(READY)   ## run the tests (under five minutes)
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2
 
-test-slow: $(READY)  ## run the slow proofs as well (under thirty minutes)
+test-slow: $(READY)  ## run the slow proofs
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 -m slow
 
 check: $(READY)  ## validate the pipeline: code dependencies, parameters, lock, reproduction

@@ -12,7 +12,7 @@ from mnistcore.errors import InputError
 from mnistcore.files import replacing
 from recipes import results as reading
 
-# What CI runs in full; the rest it checks by the lock. Together they take under three minutes on two cores.
+# What CI runs in full; the rest it checks by the lock.
 CHEAP = [
     "mnist1000-replay",
     "mnist1000-plain",
