@@ -32,7 +32,7 @@ import numpy as np
 from mnistcore.errors import InputError
 
 # Images are worked in chunks of about this many pixels (64 images of MNIST): small enough for a core's cache,
-# large enough that threads seldom meet at the interpreter's lock. Another value makes other bits.
+# large enough that NumPy's calls cost little beside their work. Another value makes other bits.
 CHUNK_PIXELS = 50_176
 
 
@@ -72,7 +72,7 @@ class Augmentation:
 
 
 class Augmenter:
-    """Distorts batches of images; owns every array it needs, so one instance serves one thread.
+    """Distorts batches of images; owns every array it needs, so one instance serves one shard.
 
     Parameters
     ----------

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mnistcore import shared
 from mnistcore.activations import ACTIVATIONS
 from mnistcore.errors import InputError
 from mnistcore.initializers import Generator, He, Initializer, Zeros
@@ -83,7 +84,7 @@ class Network:
         sizes = [features, *(dense.units for dense in layers)]
         count = sum(a * b + b * d.bias for (a, b), d in zip(pairwise(sizes), layers, strict=True))
         if parameters is None:
-            parameters = np.zeros(count, precision)
+            parameters = shared.zeros((count,), precision)  # where a team of processes can train it
         if parameters.shape != (count,) or parameters.dtype != precision:
             raise InputError(
                 f"network: {count:,} parameters of {precision} expected, "

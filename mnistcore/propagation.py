@@ -8,7 +8,7 @@ A batch is worked in two phases, each cut into a fixed number of shards:
    matrix, aᵀ δ over the whole batch, and may update them at once.
 
 So no gradient is ever summed over shards, and the bits depend on the number of
-shards, never on how many threads work them.
+shards, never on how many workers they are given to.
 
 With z = a W + b per layer (a the layer's inputs), the chain rule gives
     ∂loss/∂W = aᵀ δ,   ∂loss/∂b = Σ_batch δ,   ∂loss/∂a = δ Wᵀ,
@@ -19,11 +19,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mnistcore import shared
 from mnistcore.activations import ACTIVATIONS
 from mnistcore.losses import LOSSES
 from mnistcore.network import Layer, Network
 
-# A batch smaller than this many multiplications is not cut: handing over to a thread would take longer.
+# A batch smaller than this many multiplications is not cut: smaller products and more calls would cost what it saves.
 SMALLEST_SHARD = 1 << 20
 # Elements of a gradient that is formed at a time: few enough to be used while still in the cache.
 BLOCK = 1 << 16
@@ -79,6 +80,9 @@ class Propagation:
     network : its parameters are read in place
     shards : into how many parts both phases are cut; small batches of small networks are not
     training : whether deltas are wanted, and dropout applied
+
+    What one worker of a team writes and another one reads (inputs, activations, deltas, losses) is in
+    memory that they share.
     """
 
     def __init__(self, network: Network, batch_size: int, shards: int = 1, training: bool = True) -> None:
@@ -87,17 +91,21 @@ class Propagation:
         self.shards = max(1, min(shards, multiplications // SMALLEST_SHARD))
         dtype, units = network.precision, [layer.dense.units for layer in network.layers]
         widest = max(units)
-        self._inputs = np.empty((batch_size, network.features), dtype)
+        self._inputs = shared.zeros((batch_size, network.features), dtype)
         self._ones = np.ones(batch_size, dtype)
         self._labels = np.empty(batch_size, np.intp)
-        self._losses = np.empty(batch_size, dtype)
-        self._correct = np.empty(batch_size, bool)
+        self._losses = shared.zeros((batch_size,), dtype)
+        self._correct = shared.zeros((batch_size,), bool)
         # The outputs are few: column by column in memory, so that sums over them run along the batch.
         self._targets = np.empty((network.classes, batch_size), dtype).T
         self._classes = np.arange(network.classes)
-        self._activations = [np.empty((batch_size, n), dtype) for n in units[:-1]]
-        self._activations.append(np.empty((network.classes, batch_size), dtype).T)
-        self._deltas = [np.empty_like(a) for a in self._activations] if training else [None] * len(units)
+        shapes = [(batch_size, n) for n in units[:-1]]
+        self._activations = [shared.zeros(shape, dtype) for shape in shapes]
+        self._activations.append(shared.zeros((network.classes, batch_size), dtype).T)
+        self._deltas: list[np.ndarray | None] = [None] * len(units)
+        if training:
+            self._deltas = [shared.zeros(shape, dtype) for shape in shapes]
+            self._deltas.append(shared.zeros((network.classes, batch_size), dtype).T)
         self._masks = [
             np.empty((batch_size, layer.dense.units), dtype) if training and layer.dense.drop_rate else None
             for layer in network.layers

@@ -1,78 +1,145 @@
-"""A team of threads that does the same tasks again and again, with little delay between.
+"""A team of processes that walk through one computation side by side.
 
-NumPy lets other threads run while it multiplies matrices, so threads suffice.
+The first process forks the others. All run the same program over the same data
+and take the same decisions; each does its own shards of the work, and between
+two phases they wait for one another. What one has to see of another's work lies
+in memory that they share (`mnistcore.shared`).
+
+Threads would pass the interpreter's lock to and fro around every small NumPy
+call; forks do not meet at all until they wait, which takes them a microsecond.
 """
 
-import contextvars
-import threading
-from collections.abc import Callable, Sequence
+import os
+import signal
+import sys
+import warnings
+from typing import NoReturn
 
-import numpy as np
+from mnistcore.errors import InputError
+
+SPINS = 1000  # looks at whether the others have come before going to sleep over it: about 0.2 ms
+LOOKS = 0.1  # seconds asleep before a look at whether the others still live
+SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
 class Team:
-    """Runs tasks on `workers` threads, the calling one among them; use as a context manager.
+    """Some processes that work together; a context manager, outside of which only the first one exists.
 
-    Which thread does which task is fixed (task i goes to worker i mod workers), and results never
-    depend on it: tasks of one `run` must not touch each other's data.
+    Where processes cannot be forked safely (not on Linux), the team is the calling process alone.
+
+    Parameters
+    ----------
+    workers : how many processes, the calling one among them
+
+    Attributes
+    ----------
+    workers : how many there are
+    number : which of them this process is, from 0
     """
 
     def __init__(self, workers: int) -> None:
-        self.workers = workers
-        self._task: Callable[[int], None] = lambda index: None
-        self._count = 0
-        self._stopping = False
-        self._errors: list[BaseException] = []
-        self._start = [threading.Lock() for _ in range(workers - 1)]
-        self._done = [threading.Lock() for _ in range(workers - 1)]
-        for lock in (*self._start, *self._done):
-            lock.acquire()
-        self._threads = [
-            # In a copy of the caller's context, where NumPy keeps what to do about overflows.
-            threading.Thread(target=contextvars.copy_context().run, args=(self._serve, number), daemon=True)
-            for number in range(1, workers)
-        ]
+        self.number, self.workers = 0, 1
+        self._children: list[int] = []
+        if workers > 1 and sys.platform == "linux":
+            import multiprocessing  # slow to import
+
+            try:
+                self._arrived = [multiprocessing.get_context("fork").Semaphore(0) for _ in range(workers)]
+            except OSError:  # no shared memory for them in this container
+                return
+            self.workers = workers
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that called; it alone tells the world what happens."""
+        return self.number == 0
+
+    def own(self, shards: int) -> range:
+        """The shards, of so many, that this process works."""
+        return range(self.number, shards, self.workers)
+
+    def wait(self) -> None:
+        """Return when all have come to this point.
+
+        Raises
+        ------
+        InputError, MemoryError : in the first process, when another one has ended; why
+        """
+        if self.workers == 1:
+            return
+        mine = self._arrived[self.number]
+        for number, other in enumerate(self._arrived):
+            if number != self.number:
+                other.release()
+        for _ in range(self.workers - 1):
+            for _ in range(SPINS):
+                if mine.acquire(False):
+                    break
+            else:
+                while not mine.acquire(True, LOOKS):
+                    self._look_around()
 
     def __enter__(self) -> "Team":
-        for thread in self._threads:
-            thread.start()
+        if self.workers == 1:
+            return self
+        self._leader = os.getpid()
+        self._told, tell = os.pipe()
+        os.set_blocking(self._told, False)
+        # No signal may meet a fork before it has learnt to leave signals to the first process.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            for number in range(1, self.workers):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", DeprecationWarning)  # a fork needs no other thread here
+                    child = os.fork()
+                if child == 0:
+                    self.number, self._tell, self._children = number, tell, []
+                    for one in SIGNALS:
+                        signal.signal(one, signal.SIG_IGN)
+                    break
+                self._children.append(child)
+        except OSError:  # no more processes allowed: alone, then
+            self._end_children()
+            os.close(self._told)
+            self.workers = 1
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if self.leads:
+            os.close(tell)
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        self._stopping = True
-        for lock in self._start:
-            lock.release()
-        for thread in self._threads:
-            thread.join()
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        if not self.leads:
+            self._leave(error)
+        self._end_children()
+        if self.workers > 1:
+            os.close(self._told)
 
-    def run(self, task: Callable[[int], None], count: int) -> None:
-        """Call task(0) … task(count − 1), and return when all are done."""
-        helpers = min(self.workers, count) - 1
-        if helpers <= 0:
-            for index in range(count):
-                task(index)
+    def _leave(self, error: BaseException | None) -> NoReturn:
+        if error is not None:
+            os.write(self._tell, f"{type(error).__name__}: {error}".encode()[:4096])
+        os._exit(0)
+
+    def _end_children(self) -> None:
+        for child in self._children:
+            os.kill(child, signal.SIGKILL)  # nobody else waits for it, so the number is still its own
+            os.waitpid(child, 0)
+        self._children = []
+
+    def _look_around(self) -> None:
+        if not self.leads:
+            if os.getppid() != self._leader:
+                os._exit(1)
             return
-        self._task, self._count = task, count
-        for lock in self._start[:helpers]:
-            lock.release()
-        try:
-            for index in range(0, count, self.workers):
-                task(index)
-        finally:
-            for lock in self._done[:helpers]:
-                lock.acquire()
-        if self._errors:
-            raise self._errors.pop()
-
-    def _serve(self, number: int) -> None:
-        with np.errstate(all="ignore"):  # as in the calling thread; it does not pass to this one
-            while True:
-                self._start[number - 1].acquire()
-                if self._stopping:
-                    return
+        for child in self._children:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                self._children.remove(child)
                 try:
-                    for index in range(number, self._count, self.workers):
-                        self._task(index)
-                except BaseException as error:  # handed to the calling thread
-                    self._errors.append(error)
-                self._done[number - 1].release()
+                    told = os.read(self._told, 4096).decode(errors="replace")
+                except BlockingIOError:
+                    told = ""
+                if told.startswith("MemoryError"):
+                    raise MemoryError(told)
+                told = told or f"status {os.waitstatus_to_exitcode(status)}; the system may have run out of memory"
+                raise InputError(f"training: a worker ended: {told}")

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
 
+from mnistcore import shared
 from mnistcore.checkpoint import Checkpoint, State
 from mnistcore.dropout import Dropout
 from mnistcore.errors import InputError
@@ -99,7 +100,7 @@ def train(
     ----------
     validation : measured after each epoch, never trained on
     seed : of shuffling, dropout and augmentation
-    workers : threads; they change the time, never the bits
+    workers : processes that share the work; they change the time, never the bits
     checkpoint : where to continue from, and what to write now and then; its last state is the finished run
     on_progress : told the number of examples just worked, and a note
     on_epoch : told each epoch's figures; first those before the checkpoint, if there is one
@@ -113,24 +114,34 @@ def train(
         raise InputError("training: there are no examples")
     if isinstance(settings.stopping, Patience) and (validation is None or not len(validation.images)):
         raise InputError("training: stopping by patience goes by the validation loss; hold some examples out")
-    with np.errstate(all="ignore"), Team(min(workers, settings.shards)) as team:
-        run = _Run(network, examples, settings, validation, seed, team, checkpoint, on_progress)
+    with np.errstate(all="ignore"):
+        run = _Run(network, examples, settings, validation, seed, workers, checkpoint, on_progress)
         run.resume()
         for epoch in run.history:
             on_epoch(epoch)
-        while not run.over():
-            run.epoch()
-            on_epoch(run.history[-1])
+        with run.team as team:  # every worker runs this
+            while not run.over():
+                run.epoch()
+                if team.leads:
+                    on_epoch(run.history[-1])
         run.finish()
     return run.history
 
 
 class _Run:
-    """One training run: its buffers, and what it remembers between steps."""
+    """One training run: its buffers, and what it remembers between steps.
 
-    def __init__(self, network, examples, settings, validation, seed, team, checkpoint, on_progress) -> None:
+    Each worker of the team has its own, a fork of the first. Their attributes stay equal, since all go through
+    the same steps; the arrays that they fill together are shared.
+    """
+
+    def __init__(self, network, examples, settings, validation, seed, workers, checkpoint, on_progress) -> None:
+        self.trained = network
+        if not shared.is_shared(network.parameters):
+            network = _over(network, shared.zeros(network.parameters.shape, network.precision))
+            network.parameters[...] = self.trained.parameters
         self.network, self.examples, self.settings = network, examples, settings
-        self.validation, self.seed, self.team = validation, seed, team
+        self.validation, self.seed = validation, seed
         self.checkpoint, self.on_progress = checkpoint, on_progress
         self.parameters = parameters = network.parameters
         size = min(settings.batch_size, len(examples.images))
@@ -143,9 +154,11 @@ class _Run:
         self.one_by_one = size == 1 and plain
         self.propagation = OneByOne(network) if self.one_by_one else Propagation(network, size, settings.shards)
         self.shards = self.propagation.shards
+        self.team = Team(min(workers, self.shards))
         self.whole_gradient = None if settings.clip_norm is None else np.empty_like(parameters)
         self.stretches = self.propagation.stretches(self.whole_gradient)
-        self.slots = np.zeros((settings.optimizer.slots, len(parameters)), parameters.dtype)
+        self.squares = shared.zeros((self.shards,), np.float64)
+        self.slots = shared.zeros((settings.optimizer.slots, len(parameters)), parameters.dtype)
         longest = max((s.end - s.start for shard in self.stretches for s in shard), default=0)
         uses_scratch = settings.l2 or settings.optimizer.uses_scratch
         self.scratch = np.empty((self.shards, longest if uses_scratch else 0), parameters.dtype)
@@ -160,9 +173,11 @@ class _Run:
         self.history: list[Epoch] = []
         self.step, self.updates, self.finished = 0, 0, False
         self.average = parameters.copy() if settings.averaging else parameters[:0]
+        self.judged = _over(network, self.average) if settings.averaging else network
         self.best, self.best_loss, self.clean_loss = parameters[:0], math.inf, math.inf
         self.losses = np.empty(self.used, parameters.dtype)
         self.correct = np.empty(self.used, bool)
+        self.measures = shared.zeros((self.shards, 2), np.float64)
 
     def epoch(self) -> None:
         """Go through the examples once, or through what is left of them in this epoch."""
@@ -185,8 +200,8 @@ class _Run:
                 looked = done
         self.step = 0
         self.history.append(self._figures(number))
-        if self.checkpoint is not None and self.checkpoint.due():
-            self.checkpoint.save(self._state())
+        if self.team.leads:
+            self._save_if_due()
 
     def over(self) -> bool:
         """Whether the last epoch is done, or a stopping rule says so."""
@@ -203,16 +218,21 @@ class _Run:
         # Where the optimiser only multiplies by the learning rate, the (batch, K) deltas are the cheapest place.
         self.folded = self.rate if self.settings.optimizer.rate_folded else 1.0
         self.scale = self.folded / n if self.settings.reduction == "mean" else self.folded
-        self.team.run(self._work_examples, self.shards)
+        own = self.team.own(self.shards)
+        for shard in own:
+            self._work_examples(shard)
+        self.team.wait()
         self.losses[start : start + n] = self.batch.losses
         self.correct[start : start + n] = self.batch.correct
         if self.one_by_one:
             self.propagation.descend(self.batch)
         else:
-            self.team.run(self._work_parameters, self.shards)
+            for shard in own:
+                self._work_parameters(shard)
+            self.team.wait()
             if self.whole_gradient is not None:
-                self._clip()
-                self.team.run(self._update_all, self.shards)
+                self._update_clipped(own)
+                self.team.wait()
         averaging = self.settings.averaging
         if averaging is not None and self.updates % averaging.steps == 0:
             self.average *= averaging.decay
@@ -246,6 +266,8 @@ class _Run:
                 np.add(g[:count], decay, out=g[:count])
             if self.whole_gradient is None:
                 self._update(shard, stretch)
+        if self.whole_gradient is not None:
+            self.squares[shard] = sum(float(np.dot(s.gradient, s.gradient)) for s in self.stretches[shard])
 
     def _update(self, shard: int, stretch: Stretch) -> None:
         a, b = stretch.start, stretch.end
@@ -254,17 +276,13 @@ class _Run:
             self.parameters[a:b], stretch.gradient, self.slots[:, a:b], scratch, self.rate, self.updates
         )
 
-    def _update_all(self, shard: int) -> None:
-        for stretch in self.stretches[shard]:
-            self._update(shard, stretch)
-
-    def _clip(self) -> None:
-        squares = sum(float(np.dot(s.gradient, s.gradient)) for shard in self.stretches for s in shard)
-        norm = math.sqrt(squares) / self.folded if self.folded else 0.0
-        if norm > self.settings.clip_norm:
-            for shard in self.stretches:
-                for stretch in shard:
+    def _update_clipped(self, own: range) -> None:
+        norm = math.sqrt(self.squares.sum()) / self.folded if self.folded else 0.0
+        for shard in own:
+            for stretch in self.stretches[shard]:
+                if norm > self.settings.clip_norm:
                     np.multiply(stretch.gradient, self.settings.clip_norm / norm, out=stretch.gradient)
+                self._update(shard, stretch)
 
     def _look(self, number: int, looked: int, done: int) -> None:
         """Now and then: stop if the loss is no number, report progress, write a checkpoint."""
@@ -278,9 +296,10 @@ class _Run:
                 "is too high or the initial weights are too large"
             )
         self.step = -(-done // self.size)
-        self.on_progress(done - looked, f"epoch {number}")
-        if self.checkpoint is not None and done < self.used and self.checkpoint.due():
-            self.checkpoint.save(self._state())
+        if self.team.leads:
+            self.on_progress(done - looked, f"epoch {number}")
+            if done < self.used:
+                self._save_if_due()
 
     def _figures(self, number: int) -> Epoch:
         """Sum up an epoch, and measure what validation, schedule and stopping rule want to know."""
@@ -291,38 +310,32 @@ class _Run:
             self.clean_loss, _ = self._measure(self.network, self.examples)
             result = result._replace(clean_loss=self.clean_loss)
         if self.validation is not None and len(self.validation.images):
-            judged = self._averaged() if len(self.average) else self.network
-            loss, accuracy = self._measure(judged, self.validation)
+            loss, accuracy = self._measure(self.judged, self.validation)
             result = result._replace(validation_loss=loss, validation_accuracy=accuracy)
             if stopping is not None and stopping.keeps_best and loss < self.best_loss:
-                self.best, self.best_loss = judged.parameters.copy(), loss
+                self.best, self.best_loss = self.judged.parameters.copy(), loss
         return result
-
-    def _averaged(self) -> Network:
-        dense = [layer.dense for layer in self.network.layers]
-        return Network(self.network.features, dense, self.network.loss, self.network.precision, self.average)
 
     def _measure(self, network: Network, examples: Examples) -> tuple[float, float]:
         """Mean loss and accuracy of the network as it predicts, without dropout."""
         count = len(examples.images)
         size = min(count, MEASURED)
-        propagation = Propagation(network, size, self.settings.shards, training=False)
-        window = Window(examples.images)
-        total, correct = 0.0, 0
+        propagation = Propagation(network, size, self.shards, training=False)
+        own, window = self.team.own(propagation.shards), Window(examples.images)
+        self.measures[own] = 0
         for start in range(0, count, size):
-            parts, batch = propagation.plan(min(size, count - start))
-
-            def work(shard: int, parts: list[Rows] = parts, start: int = start) -> None:
+            parts, _ = propagation.plan(min(size, count - start))
+            for shard in own:
                 rows = parts[shard]
-                own = slice(start + rows.start, start + rows.start + len(rows.labels))
-                window.copy(own, rows.inputs)
-                rows.labels[...] = examples.labels[own]
+                chosen = slice(start + rows.start, start + rows.start + len(rows.labels))
+                window.copy(chosen, rows.inputs)
+                rows.labels[...] = examples.labels[chosen]
                 propagation.forward(rows)
-
-            self.team.run(work, propagation.shards)
-            total += float(batch.losses.sum(dtype=np.float64))
-            correct += int(batch.correct.sum())
-        return total / count, correct / count
+                self.measures[shard] += rows.losses.sum(dtype=np.float64), rows.correct.sum()
+        self.team.wait()
+        loss, correct = self.measures[: propagation.shards].sum(axis=0).tolist()
+        self.team.wait()  # until all have read the sums
+        return loss / count, correct / count
 
     def _state(self) -> State:
         history = np.array(self.history, np.float64).reshape(-1, len(Epoch._fields))
@@ -340,19 +353,30 @@ class _Run:
         self.history = [Epoch(int(number), *rest) for number, *rest in state.history.tolist()]
         self.step, self.updates, self.finished = state.step, state.updates, state.finished
         self.parameters[...], self.slots[...] = state.parameters, state.slots
-        self.average, self.best = state.average, state.best
+        self.average[...], self.best = state.average, state.best
         self.best_loss, self.clean_loss = state.best_loss, state.clean_loss
         self.losses[: len(state.losses)], self.correct[: len(state.correct)] = state.losses, state.correct
         self.on_progress(state.epoch * self.used + len(state.losses), "continued")
 
     def finish(self) -> None:
         """Put the run's result into the network."""
-        if self.finished:
-            return
-        if len(self.best):
-            self.parameters[...] = self.best
-        elif len(self.average):
-            self.parameters[...] = self.average
-        self.finished = True
-        if self.checkpoint is not None:
+        if not self.finished:
+            if len(self.best):
+                self.parameters[...] = self.best
+            elif len(self.average):
+                self.parameters[...] = self.average
+            self.finished = True
+            if self.checkpoint is not None:
+                self.checkpoint.save(self._state())
+        if self.trained is not self.network:
+            self.trained.parameters[...] = self.parameters
+
+    def _save_if_due(self) -> None:
+        if self.checkpoint is not None and self.checkpoint.due():
             self.checkpoint.save(self._state())
+
+
+def _over(network: Network, parameters: np.ndarray) -> Network:
+    """The same network over other parameters."""
+    dense = [layer.dense for layer in network.layers]
+    return Network(network.features, dense, network.loss, network.precision, parameters)

@@ -264,7 +264,7 @@ class Train(Section):
 
 
 @click.command("train", cls=Stage)
-@click.option("--workers", type=click.IntRange(min=1), help="Threads; the cores available, if not given.")
+@click.option("--workers", type=click.IntRange(min=1), help="Processes; as many as there are cores, if not given.")
 @click.option("--seed", type=click.IntRange(min=0), hidden=True, help="Train this seed alone, for the run that asks.")
 def main(workers: int | None, seed: int | None) -> None:
     """Train the network on data/batches.

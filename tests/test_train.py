@@ -1,4 +1,4 @@
-"""The train stage as a user runs it: the same bits whatever the shell, the threads and the kills; clear lines."""
+"""The train stage as a user runs it: the same bits whatever the shell, the workers and the kills; clear lines."""
 
 import hashlib
 import json
@@ -203,6 +203,29 @@ def test_processes_of_a_killed_stage_end_by_themselves(tmp_path):
         newest = now
         time.sleep(0.5)
     pytest.fail("checkpoints are still written")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, a network is trained by one process")
+@pytest.mark.fault(
+    "Killed",
+    "one of the processes that train a network killed, as by a system short of memory",
+    "`train: training: a worker ended: status -9; the system may have run out of memory`; the next run continues",
+)
+def test_a_killed_worker_is_told_and_the_next_run_continues(alone, tmp_path):
+    folder = make(tmp_path)
+    process = start(folder, "--workers", "2")
+    while process.poll() is None and not (folder / "checkpoints/seed-0.npz").exists():
+        time.sleep(0.001)
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(child), signal.SIGKILL)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 2
+    assert err.splitlines()[-1] == (
+        "train: training: a worker ended: status -9; the system may have run out of memory"
+    )
+    done = run(folder, "--workers", "2")
+    assert "continues from its checkpoint" in done.stderr
+    assert digest(folder) == alone
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from mnistcore import shared
 from mnistcore.checkpoint import Checkpoint
 from mnistcore.dropout import Dropout
 from mnistcore.errors import InputError
@@ -269,7 +270,7 @@ def test_impossible_settings_are_refused():
 
 @pytest.mark.parametrize("optimizer", [SGD(0.01), Momentum(0.01)])
 @pytest.mark.parametrize("sizes", [(784, 256, 256), (784, 1000, 500)])
-def test_training_needs_less_memory_than_three_times_its_parameters_and_a_batch(optimizer, sizes):
+def test_training_needs_less_memory_than_three_times_its_parameters_and_a_batch(optimizer, sizes, monkeypatch):
     features, *hidden = sizes
     batch = 128
     data = Examples(np.ones((300, features), "float32"), np.zeros(300, np.uint8))
@@ -278,8 +279,25 @@ def test_training_needs_less_memory_than_three_times_its_parameters_and_a_batch(
     own = network.parameters.nbytes
     activations = 4 * batch * sum((*sizes, 10))
     train(network, data, Settings(epochs=1, batch_size=batch), workers=2)  # imports, caches
+    sizes_of_shared, zeros = [], shared.zeros  # which tracemalloc does not see
+
+    def counted(shape, dtype):
+        sizes_of_shared.append(math.prod(shape) * np.dtype(dtype).itemsize)
+        return zeros(shape, dtype)
+
+    monkeypatch.setattr(shared, "zeros", counted)
     tracemalloc.start()
     train(network, data, Settings(epochs=1, batch_size=batch, optimizer=optimizer), workers=2)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert own + peak < 3 * own + activations
+    assert sum(sizes_of_shared) > activations
+    assert own + sum(sizes_of_shared) + peak < 3 * own + activations
+
+
+def test_workers_train_a_network_over_parameters_of_the_callers_own():
+    networks = [fresh(200, 10, "float32", (Dense(300, "relu"),)) for _ in range(2)]
+    own = networks[1].parameters.copy()
+    networks[1] = Network.from_architecture(networks[1].architecture(), own)
+    for network, workers in zip(networks, (1, 2), strict=True):
+        train(network, blobs(230, 200, 10, "float32"), Settings(epochs=1, batch_size=100), workers=workers)
+    assert np.array_equal(networks[0].parameters, own)
