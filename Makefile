@@ -18,7 +18,7 @@ $(READY): requirements.lock pyproject.toml
 	@touch $@
 
 repro: $(READY)  ## run the pipeline and print what it reached
-	@PATH="$(CURDIR)/$(BIN):$$PATH" dvc repro
+	@PATH="$(CURDIR)/$(BIN):$$PATH"; export PATH; dvc repro || { python -m checks mend >/dev/null && dvc repro; }
 	@$(BIN)/python -m stages.summary
 
 test: $(READY)   ## run the tests (under five minutes)

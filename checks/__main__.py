@@ -1,4 +1,4 @@
-"""The command line: `python -m checks deps | effects | lock | reproduce | compare | all`."""
+"""The command line: `python -m checks deps | effects | lock | reproduce | compare | all | mend`."""
 
 import signal
 import sys
@@ -410,6 +410,32 @@ def compare(
         )
         click.echo(f"compare: {test.path} {what}", err=True)
     sys.exit(1 if worse else 0)
+
+
+@main.command(
+    short_help="Put right what a killed dvc has left half-written.",
+    epilog="""
+\b
+Exit status: 0 something was put right, 1 there was nothing to mend, 2 it could not be mended.
+""",
+)
+@click.pass_obj
+def mend(directory: str) -> None:
+    """Put right what a killed `dvc` has left half-written, so that the next one can start.
+
+    DVC writes dvc.lock and its table of file locks in place. Where a kill has
+    left half of dvc.lock, the one of the last commit comes back, so that the
+    next `dvc repro` judges anew what was run since; half a table goes. A table
+    that another `dvc` is writing at this moment stays.
+    """
+    from checks.mend import mend
+
+    mended = mend(directory)
+    for line in mended:
+        click.echo(f"mend: {line}", err=True)
+    if not mended:
+        say("mend: nothing here that a killed dvc leaves")
+    sys.exit(0 if mended else 1)
 
 
 @main.command(short_help="Run deps, effects and lock; one verdict.", name="all", epilog=STATUS)

@@ -233,7 +233,7 @@ def _basis(size: int, smoothness: float, elastic: bool, dtype: np.dtype) -> tupl
     noise of variance 1 makes a field of variance 1 everywhere, at the borders too.
     """
     pixels = np.arange(size, dtype=np.float64)
-    points = min(size, math.ceil((size - 1) / smoothness) + 1) if elastic else 0
+    points = min(size, math.ceil(min(size, (size - 1) / smoothness)) + 1) if elastic else 0
     lattice = np.linspace(0, size - 1, points)
     blur = np.exp(-0.5 * ((pixels[:, None] - lattice) / smoothness) ** 2)
     blur /= np.sqrt((blur**2).sum(axis=1, keepdims=True)) if elastic else 1

@@ -7,6 +7,7 @@ collected, from Hypothesis' settings, and from `times=`, a constant that the tes
 
 import mnistcore.reproducible  # noqa: F401  (before NumPy: stages run in this process, too)
 
+import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import faults_page  # noqa: E402
 
 PAGE = pytest.StashKey[str]()
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell has its background jobs ignore SIGINT, and what the tests start would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -143,6 +143,13 @@ def test_the_elastic_field_has_the_strength_and_the_smoothness_of_the_settings()
         assert along == pytest.approx(np.exp(-((distance / 8) ** 2)), abs=0.06)
 
 
+def test_an_elastic_field_rougher_than_the_pixels_is_drawn_at_every_pixel():
+    """Down to the smallest number above zero, by which nothing can be divided."""
+    rough = places(Augmentation(elastic_pixels=1, elastic_smoothness=0.01), (9, 7), 4)
+    assert np.array_equal(places(Augmentation(elastic_pixels=1, elastic_smoothness=5e-324), (9, 7), 4), rough)
+    assert np.isfinite(rough).all()
+
+
 def test_one_seed_gives_the_same_bits_and_another_seed_others():
     images = np.random.default_rng(1).random((150, 784), dtype=np.float32)
     first, again, other = (distort(EVERYTHING, images, (28, 28), seed) for seed in (7, 7, 8))

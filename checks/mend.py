@@ -1,0 +1,83 @@
+"""`checks mend`: put right what a killed `dvc` has left half-written, so that the next one can start.
+
+DVC writes two files in place. A kill in that moment leaves half of one, and every
+later command stops at it: dvc.lock, of which Git has a whole one, and its table
+of locks on files, which is empty while no command runs.
+"""
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+from checks.errors import BadInput
+
+SECONDS = 1.0  # a command that is writing the file right now has finished it by then
+
+
+def mend(directory: str) -> list[str]:
+    """Mend the project around `directory`; a line for each thing put right.
+
+    Raises
+    ------
+    BadInput : when there is no project, or Git has no whole dvc.lock either
+    """
+    root = _root(Path(directory))
+    return [*_table_of_locks(root / ".dvc" / "tmp" / "rwlock"), *_lock_files(root)]
+
+
+def _root(directory: Path) -> Path:
+    for folder in (directory.resolve(), *directory.resolve().parents):
+        if (folder / ".dvc").is_dir():
+            return folder
+    raise BadInput(f"{directory}: not in a DVC project")
+
+
+def _table_of_locks(path: Path) -> list[str]:
+    before = _broken_table(path)
+    if before is None:
+        return []
+    time.sleep(SECONDS)
+    if _broken_table(path) != before:
+        return []
+    path.unlink(missing_ok=True)
+    return [".dvc/tmp/rwlock: half-written; removed, DVC makes it anew"]
+
+
+def _broken_table(path: Path) -> bytes | None:
+    """The content, if it is not what DVC can read."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return None
+    try:
+        return None if isinstance(json.loads(content), dict) else content
+    except ValueError:
+        return content
+
+
+def _lock_files(root: Path) -> list[str]:
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA  # slow to import
+    from ruamel.yaml import YAML, YAMLError
+    from voluptuous import MultipleInvalid
+
+    told = []
+    for name in _git(root, "ls-files", "-z", "--", "dvc.lock", "**/dvc.lock").split("\0"):
+        path = root / name
+        if not name or not path.is_file():
+            continue
+        try:
+            content = YAML(typ="safe", pure=True).load(path.read_bytes())
+            if content is not None:  # DVC takes an empty one for none
+                COMPILED_LOCKFILE_SCHEMA(content)
+        except (YAMLError, MultipleInvalid, UnicodeDecodeError, ValueError):
+            _git(root, "checkout", "--quiet", "HEAD", "--", name)
+            told.append(f"{name}: half-written; the one of the last commit is back")
+    return told
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True)
+    if done.returncode:
+        raise BadInput(f"git {arguments[0]}: {done.stderr.strip()}")
+    return done.stdout
