@@ -235,7 +235,8 @@ def _basis(size: int, smoothness: float, elastic: bool, dtype: np.dtype) -> tupl
     pixels = np.arange(size, dtype=np.float64)
     points = min(size, math.ceil(min(size, (size - 1) / smoothness)) + 1) if elastic else 0
     lattice = np.linspace(0, size - 1, points)
-    blur = np.exp(-0.5 * ((pixels[:, None] - lattice) / smoothness) ** 2)
+    with np.errstate(over="ignore"):  # far from a very narrow Gaussian: exp(-inf) = 0
+        blur = np.exp(-0.5 * ((pixels[:, None] - lattice) / smoothness) ** 2)
     blur /= np.sqrt((blur**2).sum(axis=1, keepdims=True)) if elastic else 1
     line = np.stack([np.ones(size), pixels - (size - 1) / 2], axis=1)
     return points, np.concatenate([blur, line], axis=1).astype(dtype)
