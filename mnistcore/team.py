@@ -40,6 +40,7 @@ class Team:
     def __init__(self, workers: int) -> None:
         self.number, self.workers = 0, 1
         self._children: list[int] = []
+        self._told: int | None = None  # where the others say why they ended
         if workers > 1 and sys.platform == "linux":
             import multiprocessing  # slow to import
 
@@ -88,31 +89,37 @@ class Team:
         # No signal may meet a fork before it has learnt to leave signals to the first process.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
-            for number in range(1, self.workers):
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", DeprecationWarning)  # a fork needs no other thread here
-                    child = os.fork()
-                if child == 0:
-                    self.number, self._tell, self._children = number, tell, []
-                    for one in SIGNALS:
-                        signal.signal(one, signal.SIG_IGN)
-                    break
-                self._children.append(child)
+            try:
+                self._fork_all(tell)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
         except OSError:  # no more processes allowed: alone, then
             self._end_children()
-            os.close(self._told)
             self.workers = 1
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        except BaseException:  # a signal that had to wait
+            self._end_children()
+            raise
         if self.leads:
             os.close(tell)
         return self
+
+    def _fork_all(self, tell: int) -> None:
+        for number in range(1, self.workers):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # a fork needs no other thread here
+                child = os.fork()
+            if child == 0:
+                self.number, self._tell, self._children = number, tell, []
+                for one in SIGNALS:
+                    signal.signal(one, signal.SIG_IGN)
+                return
+            self._children.append(child)
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
         if not self.leads:
             self._leave(error)
         self._end_children()
-        if self.workers > 1:
+        if self._told is not None:
             os.close(self._told)
 
     def _leave(self, error: BaseException | None) -> NoReturn:

@@ -39,6 +39,21 @@ def test_only_the_first_process_leaves():
         os.waitpid(-1, os.WNOHANG)
 
 
+def test_a_signal_that_comes_while_the_team_forms_leaves_no_process(monkeypatch):
+    fork = os.fork
+
+    def interrupted_fork():
+        os.kill(os.getpid(), signal.SIGINT)  # has to wait until all are there
+        return fork()
+
+    monkeypatch.setattr(os, "fork", interrupted_fork)
+    with pytest.raises(KeyboardInterrupt), Team(3) as team:
+        team.wait()
+        pytest.fail("the signal was lost")
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
 def test_an_error_of_the_first_process_is_its_own_and_ends_the_others():
     with pytest.raises(KeyError, match="mine"), Team(2) as team:
         if team.leads:
