@@ -184,8 +184,8 @@ def _lock(directory: str, revision: str | None, names: tuple[str, ...]) -> int:
 def effects(directory: str, stages: tuple[str, ...], run: bool, leaves: bool, form: str | None) -> None:
     """Which stages does each leaf of each params file rerun, and is that declared truly?
 
-    Findings without a run: a key that reruns no stage, and a declared key that
-    does not exist.
+    Findings without a run: a key that reruns no stage, a declared key that does
+    not exist, and one with a name that DVC's run cache overlooks (size, nfiles).
 
     With --run, the stages run for real in a scratch clone of the workspace,
     under an audit hook: a stage that reads a key or opens a file of the project

@@ -1,6 +1,6 @@
 """`checks effects`: which stages does each parameter rerun? And, by running them: is that declared truly?"""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,7 +98,8 @@ def reruns(stage: Stage, file: str, key: str) -> bool:
 
 
 def declared_wrongly(pipeline: Pipeline, stages: list[Stage], effects: list[Effect]) -> list[tuple[str, str]]:
-    """What can be told without a run: keys that no stage declares, and declared keys that do not exist."""
+    """What can be told without a run: keys that no stage declares, declared keys that do not exist, and keys
+    with a name that DVC's run cache overlooks."""
     found = []
     for stage in stages:
         for file, keys in stage.params.items():
@@ -112,12 +113,40 @@ def declared_wrongly(pipeline: Pipeline, stages: list[Stage], effects: list[Effe
                 for key in keys or ()
                 if not any(covers(key, leaf) for leaf in there)
             ]
+            for leaf, value in leaves(values):
+                if (name := _overlooked(leaf, value, keys or values)) is not None:
+                    told = f"{leaf}: DVC's run cache overlooks a key called '{name}': a new value may bring back the"
+                    found.append((stage.name, f"{told} outputs of another; give it another name"))
     found += [
         (effect.file, f"{effect.key} reruns no stage: it is not used, or not declared")
         for effect in effects
         if not effect.direct and not effect.shapes
     ]
     return found
+
+
+OVERLOOKED = ("size", "nfiles")
+
+
+def _overlooked(leaf: str, value: Any, declared: Iterable[str]) -> str | None:
+    """A name in a leaf, as dvc.lock nests it under a declared key, that the run cache leaves out of its hash.
+
+    These are names of what dvc.lock says of files; they are left out wherever they stand (treeverse/dvc,
+    issue 10296).
+    """
+    for key in declared:
+        if leaf == key or leaf.startswith(f"{key}."):
+            names = [key, *leaf[len(key) :].split("."), *_inner_names(value)]
+            return next((name for name in names if name in OVERLOOKED), None)
+    return None
+
+
+def _inner_names(value: Any) -> Iterator[str]:
+    """The keys of the mappings in a list, at any depth."""
+    if isinstance(value, dict):
+        yield from map(str, value)
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _inner_names(item)
 
 
 def collapsed(effects: list[Effect]) -> list[tuple[str, str, Effect]]:

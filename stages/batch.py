@@ -29,7 +29,7 @@ BATCHES = Path("data/batches")
 class Batch(Section):
     """Section `batch`."""
 
-    size: Annotated[int, Field(gt=0)]
+    batch_size: Annotated[int, Field(gt=0)]
     remainder: Literal["keep", "drop"]
     validation_examples: Annotated[int, Field(ge=0)]
     shuffle: bool
@@ -42,7 +42,7 @@ def main() -> None:
 
     Each class gives to validation in proportion. With batch.shuffle the examples
     of both parts are in random order, without it in the order of the file. The
-    arrays can be mapped into memory; batch k is rows k·size to (k+1)·size. No
+    arrays can be mapped into memory; batch k is rows k·batch_size to (k+1)·batch_size. No
     example is lost: batch.remainder `drop` only leaves the last, smaller batch
     out of an epoch.
     """
@@ -63,13 +63,13 @@ def main() -> None:
         raise InputError(f"params.yaml: batch.validation_examples: {error}") from None
     parts = {"train": train_rows, "validation": validation_rows}
     sizes = {
-        "train": size_of(len(parts["train"]), section.size, section.remainder),
-        "validation": size_of(len(parts["validation"]), section.size, "keep"),
+        "train": size_of(len(parts["train"]), section.batch_size, section.remainder),
+        "validation": size_of(len(parts["validation"]), section.batch_size, "keep"),
     }
     if sizes["train"].batches == 0:
         examples = f"the {sizes['train'].examples:,} examples to train on"
         raise InputError(
-            f"params.yaml: batch.size: {section.size:,} is more than {examples}; drop leaves no batch"
+            f"params.yaml: batch.batch_size: {section.batch_size:,} is more than {examples}; drop leaves no batch"
         )
 
     waiting = f"batch: another run is writing {BATCHES}; waiting for it"
@@ -87,11 +87,11 @@ def main() -> None:
             progress.update(len(rows))
         write_description(
             BATCHES / "batches.json",
-            Description(section.size, section.remainder, features, classes, normalizer.image_shape, **sizes),
+            Description(section.batch_size, section.remainder, features, classes, normalizer.image_shape, **sizes),
         )
     train, validation = sizes["train"], sizes["validation"]
-    what = f"{train.examples:,} examples in {train.batches:,} batches of {section.size}"
-    if train.last_batch != section.size:
+    what = f"{train.examples:,} examples in {train.batches:,} batches of {section.batch_size}"
+    if train.last_batch != section.batch_size:
         what += f" (the last of {train.last_batch})"
     summarize("batch", f"{BATCHES}: {what}, {validation.examples:,} held out,", started)
 

@@ -36,7 +36,7 @@ SMALL = {
     "fetch.source": None,
     "preprocess.divisor": 16,
     "preprocess.examples": 600,
-    "batch.size": 32,
+    "batch.batch_size": 32,
     "batch.validation_examples": 100,
     "train": {
         "seeds": [0],

@@ -28,7 +28,7 @@ preprocess:
   examples: null
   dtype: float32
 batch:
-  size: 8
+  batch_size: 8
   remainder: keep
   validation_examples: 6
   shuffle: true

@@ -32,7 +32,7 @@ def write(folder, labels, features=6, dtype="float32"):
 def processed(workplace):  # noqa: F811
     folder = workplace.folder / "data/processed"
     write(folder, LABELS)
-    workplace.set("batch", size=10, validation_examples=20)
+    workplace.set("batch", batch_size=10, validation_examples=20)
     return folder
 
 
@@ -106,7 +106,7 @@ def test_the_seed_decides_and_nothing_else(workplace, processed):  # noqa: F811
     workplace.set("batch", seed=1)
     workplace.done("batch")
     assert numbers("train") != order
-    workplace.set("batch", seed=0, size=7)
+    workplace.set("batch", seed=0, batch_size=7)
     workplace.done("batch")
     assert numbers("train") == order
 
@@ -164,11 +164,11 @@ def test_what_is_damaged_or_does_not_fit_together(workplace, processed, damage, 
         ),
         ({"validation_examples": -1}, "validation_examples: "),
         (
-            {"size": 84, "remainder": "drop"},
-            "size: 84 is more than the 83 examples to train on; drop leaves no batch",
+            {"batch_size": 84, "remainder": "drop"},
+            "batch_size: 84 is more than the 83 examples to train on; drop leaves no batch",
         ),
-        ({"size": 0}, "size: "),
-        ({"size": 10.0}, "size: "),
+        ({"batch_size": 0}, "batch_size: "),
+        ({"batch_size": 10.0}, "batch_size: "),
         ({"remainder": "pad"}, "remainder: "),
         ({"shuffle": 1}, "shuffle: "),
         ({"seed": -1}, "seed: "),
@@ -181,7 +181,7 @@ def test_an_impossible_parameter(workplace, processed, values, words):  # noqa: 
 
 
 def test_a_batch_may_be_larger_than_the_data(workplace, processed):  # noqa: F811
-    workplace.set("batch", size=10**12)
+    workplace.set("batch", batch_size=10**12)
     assert "83 examples in 1 batches of 1000000000000 (the last of 83)" in workplace.done("batch")
 
 

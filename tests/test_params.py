@@ -55,15 +55,15 @@ UNREADABLE = [
      "but got '<stream end>'"),
     ("two documents", "fetch", "fetch: {}\n---\nfetch: {}\n", "params.yaml: line 2, column 1: not readable as YAML: "
      "expected a single document in the stream, but found another document"),
-    ("a key twice", "batch", with_("  size: 8\n", "  size: 8\n  size: 9\n"), "params.yaml: line 11, column 3: "
-     "not readable as YAML: found duplicate key \"size\" with value \"9\" (original value: \"8\")"),
+    ("a key twice", "batch", with_("  batch_size: 8\n", "  batch_size: 8\n  batch_size: 9\n"), "params.yaml: line 11, column 3: "
+     "not readable as YAML: found duplicate key \"batch_size\" with value \"9\" (original value: \"8\")"),
     ("a section twice", "fetch", "fetch: {}\nfetch: {}\n", "params.yaml: line 2, column 1: not readable as YAML: "
      "found duplicate key \"fetch\" with value \"{}\" (original value: \"{}\")"),
-    ("a tab", "batch", with_("  size: 8", "\tsize: 8"), "params.yaml: line 10, column 1: not readable as YAML: "
+    ("a tab", "batch", with_("  batch_size: 8", "\tbatch_size: 8"), "params.yaml: line 10, column 1: not readable as YAML: "
      "found character '\\t' that cannot start any token; indent with spaces"),
     ("a list or mapping as a key", "fetch", "fetch:\n  ? {a: 1}\n  : 2\n", "params.yaml: line 2, column 5: "
      "not readable as YAML: found unhashable key"),
-    ("an alias of nothing", "batch", with_("size: 8", "size: *eight"), "params.yaml: line 10, column 9: "
+    ("an alias of nothing", "batch", with_("batch_size: 8", "batch_size: *eight"), "params.yaml: line 10, column 15: "
      "not readable as YAML: found undefined alias 'eight'"),
     ("a tag that would run code", "fetch", "fetch: !!python/object/apply:os.getcwd []", "params.yaml: line 1, column 8: "
      "not readable as YAML: could not determine a constructor for the tag "
@@ -73,10 +73,10 @@ UNREADABLE = [
      "(byte 17); save it in that encoding"),
     ("a control character", "fetch", "fetch: {}\n\0", "params.yaml: line 2: not readable as YAML: character U+0000, "
      "which no YAML file may have"),
-    ("a number of 5,000 digits", "batch", with_("size: 8", "size: " + "9" * 5000), "params.yaml: not readable as YAML: "
+    ("a number of 5,000 digits", "batch", with_("batch_size: 8", "batch_size: " + "9" * 5000), "params.yaml: not readable as YAML: "
      "Exceeds the limit (4300 digits) for integer string conversion: value has 5000 digits; use "
      "sys.set_int_max_str_digits() to increase the limit"),
-    ("an impossible date", "batch", with_("size: 8", "size: 2020-13-41"), "params.yaml: not readable as YAML: "
+    ("an impossible date", "batch", with_("batch_size: 8", "batch_size: 2020-13-41"), "params.yaml: not readable as YAML: "
      "month must be in 1..12"),
 ]  # fmt: skip
 
@@ -94,17 +94,17 @@ INVALID = [
      "train.optimizer.learningrate: unknown key; did you mean 'learning_rate'?"),
     ("a key that is no text", "batch", with_("  seed: 0\n", "  seed: 0\n  [1, 2]: 3\n"), "params.yaml: batch.(1, 2): "
      "Keys should be strings, is (1, 2)"),
-    ("text for a number", "batch", with_("size: 8", "size: '8'"), "params.yaml: batch.size: should be a valid integer, "
+    ("text for a number", "batch", with_("batch_size: 8", "batch_size: '8'"), "params.yaml: batch.batch_size: should be a valid integer, "
      "is '8'"),
     ("1e-3 as text", "train", with_("learning_rate: 0.1", "learning_rate: '1e-3'"), "params.yaml: "
      "train.optimizer.learning_rate: should be a valid number, is '1e-3'"),
     ("yes for true", "batch", with_("shuffle: true", "shuffle: yes"), "params.yaml: batch.shuffle: should be a valid "
      "boolean, is 'yes'"),
-    ("true for a number", "batch", with_("size: 8", "size: true"), "params.yaml: batch.size: should be a valid integer, "
+    ("true for a number", "batch", with_("batch_size: 8", "batch_size: true"), "params.yaml: batch.batch_size: should be a valid integer, "
      "is true"),
     ("true for a number with a fraction", "preprocess", with_("divisor: 16", "divisor: true"),
      "params.yaml: preprocess.divisor: should be a valid number, is true"),
-    ("a fraction for a count", "batch", with_("size: 8", "size: 8.5"), "params.yaml: batch.size: should be a valid "
+    ("a fraction for a count", "batch", with_("batch_size: 8", "batch_size: 8.5"), "params.yaml: batch.batch_size: should be a valid "
      "integer, is 8.5"),
     ("NaN", "preprocess", with_("divisor: 16", "divisor: .nan"), "params.yaml: preprocess.divisor: should be a finite "
      "number, is nan"),
@@ -112,13 +112,13 @@ INVALID = [
      "finite number, is inf"),
     ("a number beyond all floats, 1e400", "preprocess", with_("divisor: 16", "divisor: 1e400"),
      "params.yaml: preprocess.divisor: should be a finite number, is inf"),
-    ("a negative count", "batch", with_("size: 8", "size: -8"), "params.yaml: batch.size: should be greater than 0, "
+    ("a negative count", "batch", with_("batch_size: 8", "batch_size: -8"), "params.yaml: batch.batch_size: should be greater than 0, "
      "is -8"),
-    ("zero", "batch", with_("size: 8", "size: 0"), "params.yaml: batch.size: should be greater than 0, is 0"),
-    ("10³⁰", "batch", with_("size: 8", "size: 1" + "0" * 30), "params.yaml: batch.size: too large for an integer "
+    ("zero", "batch", with_("batch_size: 8", "batch_size: 0"), "params.yaml: batch.batch_size: should be greater than 0, is 0"),
+    ("10³⁰", "batch", with_("batch_size: 8", "batch_size: 1" + "0" * 30), "params.yaml: batch.batch_size: too large for an integer "
      "of 64 bits"),
-    ("a hexadecimal number of 6,000 digits", "batch", with_("size: 8", "size: 0x" + "f" * 6000), "params.yaml: "
-     "batch.size: too large for an integer of 64 bits"),
+    ("a hexadecimal number of 6,000 digits", "batch", with_("batch_size: 8", "batch_size: 0x" + "f" * 6000), "params.yaml: "
+     "batch.batch_size: too large for an integer of 64 bits"),
     ("no choice among the known ones", "fetch", with_("dataset: digits", "dataset: letters"), "params.yaml: "
      "fetch.dataset: should be 'mnist', 'fashion-mnist', 'kmnist' or 'digits', is 'letters'"),
     ("a list of the wrong length", "train", with_("  epochs: 2\n", "  epochs: 2\n  schedule: {name: steps, after: [1, 2], "
@@ -130,10 +130,10 @@ INVALID = [
      "train.layers.0.units: should be less than or equal to 1000000, is 4611686018427387904"),
     ("aliases that expand to 9⁸ values", "batch", "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
      f"{to}: &{to} [{','.join(['*' + of] * 9)}]\n" for of, to in zip("abcdefgh", "bcdefghi", strict=True))
-     + with_("size: 8", "size: *i"), "params.yaml: batch.size: should be a valid integer, is "
+     + with_("batch_size: 8", "batch_size: *i"), "params.yaml: batch.batch_size: should be a valid integer, is "
      "[[...], [...], [...], [...], [...], [...], ...]"),
-    ("an alias of what is around it", "batch", "batch: &a\n  size: *a\n", "params.yaml: batch.size: should be a valid "
-     "integer, is {'size': {...}}"),
+    ("an alias of what is around it", "batch", "batch: &a\n  batch_size: *a\n", "params.yaml: batch.batch_size: should be a valid "
+     "integer, is {'batch_size': {...}}"),
 ]  # fmt: skip
 
 
@@ -169,9 +169,9 @@ def test_a_folder_is_not_a_file(folder: Path) -> None:
 
 @pytest.mark.fault("params.yaml", "a byte order mark, anchors and merges, sections of one's own, 1e-3, the same as YAML 1.1", "it works")
 def test_what_yaml_allows_is_read(folder: Path) -> None:
-    content = with_("size: 8", "<<: *eight").replace("batch:", "mine: &eight {size: 8}\nraw: ../data\nbatch:")
+    content = with_("batch_size: 8", "<<: *eight").replace("batch:", "mine: &eight {batch_size: 8}\nraw: ../data\nbatch:")
     (folder / "params.yaml").write_bytes(b"\xef\xbb\xbf" + content.encode())
-    assert read_section("batch", batch.Batch).size == 8
+    assert read_section("batch", batch.Batch).batch_size == 8
     for first in ("", "%YAML 1.1\n---\n"):
         (folder / "params.yaml").write_text(first + with_("learning_rate: 0.1", "learning_rate: 1e-3"))
         assert read_section("train", train.Train).optimizer.learning_rate == 1e-3
@@ -222,7 +222,7 @@ fault_any_text = pytest.mark.fault(
 @example(b"batch: !!binary %")
 @example(b"%YAML 9.9\n---\n")
 @example(b"%TAG ! x\n---\n!a b")
-@example(b"batch:\n  size: !!int\n")
+@example(b"batch:\n  batch_size: !!int\n")
 @example(b"batch: {<<: 1}")
 def test_any_text_is_read_or_refused_in_one_line(folder: Path, text: bytes) -> None:
     reads_or_tells(text)
@@ -362,7 +362,7 @@ def test_many_edge_values_run_or_end_in_one_line(
 
 DVC = [
     ("a section missing", lambda text: text.replace("batch:", "parts:"), "Parameters 'batch' are missing from 'params.yaml'"),
-    ("a tab", lambda text: text.replace("  size:", "\tsize:"), "unable to read: 'params.yaml', YAML file structure is corrupted"),
+    ("a tab", lambda text: text.replace("  batch_size:", "\tbatch_size:"), "unable to read: 'params.yaml', YAML file structure is corrupted"),
     ("a list", lambda text: "- 1", "failed to parse 'vars' in 'dvc.yaml': expected a dictionary, got 'list' in file 'params.yaml'"),
 ]  # fmt: skip
 

@@ -189,7 +189,7 @@ def test_a_new_recipe_is_a_folder_and_a_name_and_a_change_in_the_core_moves_its_
     (tiny / "params.yaml").write_text(
         "raw: ../../data/raw\n"
         "preprocess: {normalization: divide, divisor: 16, examples: 200, dtype: float32}\n"
-        "batch: {size: 10, remainder: keep, validation_examples: 0, shuffle: false, seed: 0}\n"
+        "batch: {batch_size: 10, remainder: keep, validation_examples: 0, shuffle: false, seed: 0}\n"
         "train:\n"
         "  seeds: [0]\n"
         "  precision: float32\n"

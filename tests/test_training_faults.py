@@ -117,7 +117,7 @@ def test_one_example_is_enough(folder: Path) -> None:
     write_tiny_raw()
     prepare(
         changed("examples: null", "examples: 2").replace("validation_examples: 6", "validation_examples: 1")
-        .replace("size: 8", "size: 1000000000000")
+        .replace("batch_size: 8", "batch_size: 1000000000000")
     )  # fmt: skip
     works("train")
     judge()
