@@ -47,7 +47,7 @@ def binary_cross_entropy(z, targets, losses, delta, activation):
     np.exp(delta, out=delta)
     np.log1p(delta, out=delta)
     delta += np.maximum(z, 0)
-    np.einsum("ij,ij->i", z, targets, out=losses)
+    np.vecdot(z, targets, out=losses)
     np.subtract(np.add.reduce(delta, axis=1), losses, out=losses)
     sigmoid(z)
     np.subtract(z, targets, out=delta)
@@ -55,14 +55,15 @@ def binary_cross_entropy(z, targets, losses, delta, activation):
 
 def squared_error(z, targets, losses, delta, activation):
     # ½ Σ (o − t)², whose gradient with respect to the outputs o is o − t.
-    slope = np.empty_like(z)
-    ACTIVATIONS[activation](z, slope, np.empty(z.shape, bool))
+    with_slope = activation not in ("identity", "softmax")
+    slope, positive = (np.empty_like(z), np.empty(z.shape, bool)) if with_slope else (None, None)
+    ACTIVATIONS[activation](z, slope, positive)
     np.subtract(z, targets, out=delta)
-    np.einsum("ij,ij->i", delta, delta, out=losses)
+    np.vecdot(delta, delta, out=losses)
     np.multiply(losses, 0.5, out=losses)
     if activation == "softmax":
         softmax_backward(delta, z)
-    elif activation != "identity":
+    elif with_slope:
         np.multiply(delta, slope, out=delta)
 
 

@@ -242,10 +242,10 @@ class OneByOne(Propagation):
         self._trained = [(k, layer) for k, layer in enumerate(network.layers) if _trains(layer)]
 
     def _first_product(self, inputs: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
-        (x,) = inputs
-        self._lit = np.flatnonzero(x)
-        self._light = x[self._lit]
-        self._lit_weights = weights[self._lit]
+        x = inputs[0]
+        (self._lit,) = x.nonzero()
+        self._light = x.take(self._lit)
+        self._lit_weights = weights.take(self._lit, axis=0)
         np.matmul(self._light, self._lit_weights, out=out[0])
 
     def descend(self, batch: Rows) -> None:
@@ -256,7 +256,8 @@ class OneByOne(Propagation):
                 if k:
                     np.subtract(layer.weights, batch.activations[k - 1].T * delta, out=layer.weights)
                 else:
-                    layer.weights[self._lit] = self._lit_weights - self._light[:, None] * delta
+                    step = self._light[:, None] * delta
+                    layer.weights[self._lit] = np.subtract(self._lit_weights, step, out=step)
             if layer.biases is not None and "biases" not in layer.dense.frozen:
                 np.subtract(layer.biases, delta[0], out=layer.biases)
 

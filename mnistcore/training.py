@@ -163,7 +163,7 @@ class _Run:
         uses_scratch = settings.l2 or settings.optimizer.uses_scratch
         self.scratch = np.empty((self.shards, longest if uses_scratch else 0), parameters.dtype)
 
-        self.window = Window(examples.images)
+        self.window, self.labels = Window(examples.images), np.asarray(examples.labels)
         rates = [layer.dense.drop_rate for layer in network.layers]
         units = [layer.dense.units for layer in network.layers]
         rows = -(-size // self.shards)
@@ -249,7 +249,7 @@ class _Run:
             self.augmenters[shard](self.window.take(own), generator, rows.inputs)
         else:
             self.window.take(own, rows.inputs)
-        rows.labels[...] = self.examples.labels[own]
+        rows.labels[...] = self.labels[own]
         self.dropouts[shard].draw(rows, self.number, self.index)
         self.propagation.forward(rows)
         self.propagation.backward(rows, self.scale)

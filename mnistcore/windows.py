@@ -18,18 +18,19 @@ class Window:
     """Rows of `array`, (N, features), in memory or mapped from a file."""
 
     def __init__(self, array: np.ndarray) -> None:
-        self._array = array
+        self._array = np.asarray(array)  # a map's own indexing is slower
         self._file: int | None = None
         whole_map = isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap)
         if whole_map and array.flags.c_contiguous and array.nbytes > RESIDENT and hasattr(os, "preadv"):
-            self._file, self._start = os.open(array.filename, os.O_RDONLY), array.offset
+            self._name, self._start = array.filename, array.offset
+            self._file = os.open(self._name, os.O_RDONLY)
             self._width = array.nbytes // len(array)
             weakref.finalize(self, os.close, self._file)
 
     def take(self, rows: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """The rows of the given numbers, (n, features), in `out` if it is given."""
         if self._file is None:
-            return np.take(self._array, rows, axis=0, out=out, mode="clip")
+            return self._array.take(rows, axis=0, out=out, mode="clip")
         if out is None:
             out = np.empty((len(rows), *self._array.shape[1:]), self._array.dtype)
         room, width = memoryview(out).cast("B"), self._width
@@ -46,4 +47,4 @@ class Window:
 
     def _read(self, room: memoryview, row: int) -> None:
         if os.preadv(self._file, [room], self._start + row * self._width) != len(room):
-            raise OSError(f"{self._array.filename}: became shorter while it was read")
+            raise OSError(f"{self._name}: became shorter while it was read")
