@@ -120,7 +120,7 @@ def test_the_core_takes_the_steps_of_the_notebooks_loop(name, monkeypatch):
     network = Network(64, layers, section.loss, "float64").initialize(np.random.default_rng(1))
     weights = [layer.weights.copy() for layer in network.layers]
     biases = [layer.biases[None].copy() for layer in network.layers if layer.biases is not None]
-    size = read_yaml(Path("params.yaml"))["batch"]["size"]
+    size = read_yaml(Path("params.yaml"))["batch"]["batch_size"]
 
     section = section.model_copy(
         update={"epochs": 3, "shuffle": False, "stopping": None, "precision": "float64"}
