@@ -69,32 +69,30 @@ class Contestant:
 
 def measure(case: Case, names: list[str], python: str, examples: int, rounds: int, files: list[str]) -> dict:
     """Seconds per epoch of each contestant, with the number of threads (ours: processes) that suits it best."""
-    chosen, result = [], {}
-    for name in names:
-        interpreter = python if name in ELSEWHERE else sys.executable
-        tried = []
-        for threads in (1, 2):
-            contestant = Contestant(name, case, threads, interpreter, files).ready()
-            contestant.epoch(examples)  # compiles, warms up
-            tried.append([[], contestant])
-        for _ in range(3):  # by turns, as the machine may be faster now than a second later
-            for times, contestant in tried:
-                times.append(contestant.epoch(examples // 2))
-        (_, best), (_, other) = sorted(tried, key=lambda pair: statistics.median(pair[0]))
-        other.end()
-        chosen.append(best)
-    times: dict[str, list[float]] = {contestant.name: [] for contestant in chosen}
+    contestants = [
+        Contestant(name, case, threads, python if name in ELSEWHERE else sys.executable, files)
+        for name in names
+        for threads in (1, 2)
+    ]
+    times: dict[Contestant, list[float]] = {contestant.ready(): [] for contestant in contestants}
+    for contestant in contestants:
+        for _ in range(2):  # compiles, warms up
+            contestant.epoch(examples)
     for _ in range(rounds):
-        for contestant in chosen:
-            times[contestant.name].append(contestant.epoch(examples))
-    for contestant in chosen:
-        contestant.end()
-        taken = times[contestant.name]
-        result[contestant.name] = {
-            "seconds": round(statistics.median(taken), 4),
-            "each": [round(seconds, 4) for seconds in taken],
-            "threads": contestant.threads,
+        for contestant, taken in times.items():
+            taken.append(contestant.epoch(examples))
+    result = {}
+    for name in names:
+        tried = [(statistics.median(t), c.threads, t) for c, t in times.items() if c.name == name]
+        seconds, threads, taken = min(tried)
+        result[name] = {
+            "seconds": round(seconds, 4),
+            "each": [round(value, 4) for value in taken],
+            "threads": threads,
+            "by threads": {str(number): round(median, 4) for median, number, _ in tried},
         }
+    for contestant in contestants:
+        contestant.end()
     return result
 
 
