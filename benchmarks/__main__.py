@@ -76,8 +76,7 @@ def measure(case: Case, names: list[str], python: str, examples: int, rounds: in
     ]
     times: dict[Contestant, list[float]] = {contestant.ready(): [] for contestant in contestants}
     for contestant in contestants:
-        for _ in range(2):  # compiles, warms up
-            contestant.epoch(examples)
+        contestant.epoch(examples)  # compiles, warms up
     for _ in range(rounds):
         for contestant, taken in times.items():
             taken.append(contestant.epoch(examples))
