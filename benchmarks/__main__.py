@@ -183,7 +183,7 @@ def draw(results: dict[str, dict], path: Path) -> None:
         axes.bar(xs, [height for _, height in bars], width, label=title, color=colours[place])
     axes.axhline(1, color="#0b6e4f", linewidth=0.8)
     axes.set_yscale("log")
-    axes.set_xticks(range(len(results)), results)
+    axes.set_xticks(range(len(results)), [name.replace(", ", "\nbatches of ") for name in results])
     axes.set_ylabel("time per epoch, ours = 1")
     axes.set_title("Less is faster", loc="left")
     axes.legend(fontsize=8, ncols=4, frameon=False, loc="upper left")
