@@ -59,7 +59,7 @@ def _broken_table(path: Path) -> bytes | None:
 def _lock_files(root: Path) -> list[str]:
     from dvc.schema import COMPILED_LOCKFILE_SCHEMA  # slow to import
     from ruamel.yaml import YAML, YAMLError
-    from voluptuous import MultipleInvalid
+    from voluptuous import Invalid
 
     told = []
     for name in _git(root, "ls-files", "-z", "--", "dvc.lock", "**/dvc.lock").split("\0"):
@@ -68,9 +68,8 @@ def _lock_files(root: Path) -> list[str]:
             continue
         try:
             content = YAML(typ="safe", pure=True).load(path.read_bytes())
-            if content is not None:  # DVC takes an empty one for none
-                COMPILED_LOCKFILE_SCHEMA(content)
-        except (YAMLError, MultipleInvalid, UnicodeDecodeError, ValueError):
+            COMPILED_LOCKFILE_SCHEMA(content)
+        except (YAMLError, Invalid, UnicodeDecodeError, ValueError):
             _git(root, "checkout", "--quiet", "HEAD", "--", name)
             told.append(f"{name}: half-written; the one of the last commit is back")
     return told

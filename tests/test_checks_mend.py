@@ -49,7 +49,7 @@ def test_a_whole_project_is_left_alone(project):
 
 
 @pytest.mark.parametrize("name", ["dvc.lock", "deep/dvc.lock"])
-@pytest.mark.parametrize("end", ["md", "path", "stages:\n  tr"])
+@pytest.mark.parametrize("end", ["md", "path", "stages:\n  tr", ""])
 def test_half_a_lock_comes_back_from_git(project, name, end):
     (project / name).write_text(LOCK[: LOCK.index(end) + len(end)])
     found = mend(project / "deep")
