@@ -182,6 +182,7 @@ def with_recipes(project: Project) -> Project:  # noqa: F811
     return project
 
 
+@pytest.mark.slow  # .ci/run runs it
 @with_results
 def test_a_new_recipe_is_a_folder_and_a_name_and_a_change_in_the_core_moves_its_row(with_recipes):
     tiny = with_recipes.file("recipes/tiny")

@@ -91,7 +91,7 @@ def test_workers_end_when_the_first_process_is_killed():
         import os, time
         from mnistcore.team import Team
         with Team(3) as team:
-            print(os.getpid(), flush=True)
+            os.write(1, f"{os.getpid()}\\n".encode())
             team.wait()
             if team.leads:
                 time.sleep(60)
