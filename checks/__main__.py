@@ -426,7 +426,8 @@ def mend(directory: str) -> None:
     DVC writes dvc.lock and its table of file locks in place. Where a kill has
     left half of dvc.lock, the one of the last commit comes back, so that the
     next `dvc repro` judges anew what was run since; half a table goes. A table
-    that another `dvc` is writing at this moment stays.
+    that another `dvc` is writing at this moment stays, and so does a dvc.lock
+    with conflicts of a merge.
     """
     from checks.mend import mend
 

@@ -62,9 +62,12 @@ def _lock_files(root: Path) -> list[str]:
     from voluptuous import Invalid
 
     told = []
-    for name in _git(root, "ls-files", "-z", "--", "dvc.lock", "**/dvc.lock").split("\0"):
+    locks = "dvc.lock", "**/dvc.lock"
+    # In the middle of a merge the file is its user's to settle, conflict marks and all.
+    merging = _git(root, "diff", "--name-only", "-z", "--diff-filter=U", "--relative", "--", *locks).split("\0")
+    for name in _git(root, "ls-files", "-z", "--", *locks).split("\0"):
         path = root / name
-        if not name or not path.is_file():
+        if not name or name in merging or not path.is_file():
             continue
         try:
             content = YAML(typ="safe", pure=True).load(path.read_bytes())

@@ -58,6 +58,23 @@ def test_half_a_lock_comes_back_from_git(project, name, end):
     assert (project / name).read_text() == LOCK
 
 
+def test_a_lock_with_conflicts_of_a_merge_is_left_to_its_user(project):
+    def git(*arguments, check=True):
+        author = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        subprocess.run(["git", *author, *arguments], cwd=project, check=check, capture_output=True)
+
+    lock = project / "dvc.lock"
+    for branch, size in (("other", 1), ("mine", 2)):
+        git("checkout", "-q", "-b", branch, *(["other~1"] if branch == "mine" else []))
+        lock.write_text(LOCK.replace("size: 0", f"size: {size}"))
+        git("commit", "-qam", branch)
+    git("merge", "other", check=False)
+    conflict = lock.read_text()
+    assert "<<<<<<<" in conflict
+    assert mend(project).exit_code == 1
+    assert lock.read_text() == conflict
+
+
 @pytest.mark.parametrize("content", ["", '{"/a/data": {"wri', "[]"])
 def test_half_a_table_of_locks_goes(project, content):
     table = project / ".dvc/tmp/rwlock"
