@@ -161,6 +161,7 @@ def jax_scan(case: Case, threads: int, images: np.ndarray, labels: np.ndarray) -
 CONTESTANTS = {
     "ours": ours,
     "torch": torch,
+    "torch-avx2": torch,
     "sklearn": sklearn,
     "jax-step": jax_step,
     "jax-scan": jax_scan,
