@@ -63,7 +63,7 @@ def test_a_signal_that_comes_while_the_team_forms_leaves_no_process(forked, monk
     fork = os.fork
 
     def interrupted_fork():
-        os.kill(os.getpid(), signal.SIGINT)  # has to wait until all are there
+        signal.raise_signal(signal.SIGINT)  # has to wait until all are there; to this thread, if there are others
         return fork()
 
     monkeypatch.setattr(os, "fork", interrupted_fork)
