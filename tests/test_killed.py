@@ -178,7 +178,8 @@ def test_a_stage_killed_often_is_put_right_each_time(prepared, tmp_path, stage, 
 @pytest.mark.fault(
     "Killed",
     "the kill meets DVC while it writes `dvc.lock` or `.dvc/tmp/rwlock`, which it does in place: half of it is left",
-    "DVC's own `'./dvc.lock' is invalid.`, `'./dvc.lock' validation failed.` or `Unable to read RWLock-file`; `make repro` mends both and goes on, "
+    "DVC's own `'./dvc.lock' is invalid.`, `'./dvc.lock' validation failed.` or `Unable to read RWLock-file`; "
+    "`make repro` mends both and goes on, "
     "`python -m checks mend` does it for `dvc repro`",
 )
 @pytest.mark.parametrize(
