@@ -146,9 +146,9 @@ class Network:
 
     def judge(self, images: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, float]:
         """The output activations, (N, K), and the mean loss of images (N, features) with targets (N, K)."""
-        outputs = self._pre_activations(images)
-        losses, delta = np.empty(len(outputs), self.precision), np.empty_like(outputs)
-        LOSSES[self.loss].compute(outputs, targets, losses, delta, self.layers[-1].dense.activation)
+        outputs, activation = self._pre_activations(images), self.layers[-1].dense.activation
+        losses = LOSSES[self.loss].measure(outputs, targets, activation)
+        ACTIVATIONS[activation](outputs)
         return outputs, float(losses.mean(dtype=np.float64))
 
     def predict(self, images: np.ndarray) -> np.ndarray:

@@ -14,14 +14,15 @@ from mnistcore.errors import InputError
 from mnistcore.history import Epoch
 from mnistcore.network import Network
 from mnistcore.optimizers import SGD, Optimizer
-from mnistcore.propagation import OneByOne, Propagation, Rows, Stretch
+from mnistcore.propagation import OneByOne, Propagation, Rows
 from mnistcore.schedules import Constant, Schedule
 from mnistcore.stopping import Patience, Stopping
 from mnistcore.streams import stream
 from mnistcore.team import Team
 from mnistcore.windows import Window
 
-REPORTED = 4096  # examples between two looks at the losses, the clock and the progress bar
+# Steps between two looks at the losses, the clock and the progress bar: so many, or as many as have so many examples.
+STEPS, REPORTED = 64, 2048
 MEASURED = 1024  # examples at a time when only a loss is measured
 
 
@@ -152,16 +153,25 @@ class _Run:
 
         plain = isinstance(settings.optimizer, SGD) and not settings.l2 and settings.clip_norm is None
         self.one_by_one = size == 1 and plain
-        self.propagation = OneByOne(network) if self.one_by_one else Propagation(network, size, settings.shards)
+        self.between_looks = max(1, min(STEPS, REPORTED // size, self.steps))
+        if self.one_by_one:
+            self.propagation = OneByOne(network, self.between_looks)
+        else:
+            self.propagation = Propagation(network, size, settings.shards, self.between_looks)
         self.shards = self.propagation.shards
         self.team = Team(min(workers, self.shards))
         self.whole_gradient = None if settings.clip_norm is None else np.empty_like(parameters)
-        self.stretches = self.propagation.stretches(self.whole_gradient)
+        stretches = self.propagation.stretches(self.whole_gradient)
         self.squares = shared.zeros((self.shards,), np.float64)
         self.slots = shared.zeros((settings.optimizer.slots, len(parameters)), parameters.dtype)
-        longest = max((s.end - s.start for shard in self.stretches for s in shard), default=0)
+        longest = max((s.end - s.start for shard in stretches for s in shard), default=0)
         uses_scratch = settings.l2 or settings.optimizer.uses_scratch
-        self.scratch = np.empty((self.shards, longest if uses_scratch else 0), parameters.dtype)
+        scratch = np.empty((self.shards, longest if uses_scratch else 0), parameters.dtype)
+        # For each shard: its stretches, each with the optimiser's memory of it and with room like it.
+        self.stretches = [
+            [(s, self.slots[:, s.start : s.end], room[: s.end - s.start]) for s in shard]
+            for shard, room in zip(stretches, scratch, strict=True)
+        ]
 
         self.window, self.labels = Window(examples.images), np.asarray(examples.labels)
         rates = [layer.dense.drop_rate for layer in network.layers]
@@ -175,29 +185,20 @@ class _Run:
         self.average = parameters.copy() if settings.averaging else parameters[:0]
         self.judged = _over(network, self.average) if settings.averaging else network
         self.best, self.best_loss, self.clean_loss = parameters[:0], math.inf, math.inf
-        self.losses = np.empty(self.used, parameters.dtype)
-        self.correct = np.empty(self.used, bool)
+        # Of the examples of the epoch, in its order.
+        self.losses, self.correct = shared.zeros((self.used,), parameters.dtype), shared.zeros((self.used,), bool)
         self.measures = shared.zeros((self.shards, 2), np.float64)
 
     def epoch(self) -> None:
         """Go through the examples once, or through what is left of them in this epoch."""
-        settings, number = self.settings, len(self.history) + 1
-        if settings.shuffle:
+        number = len(self.history) + 1
+        if self.settings.shuffle:
             order = stream(self.seed, "shuffle", number).permutation(len(self.examples.images))
         else:
             order = np.arange(len(self.examples.images))
-        looked = self.step * self.size
-        base, factor = settings.optimizer.learning_rate, settings.schedule.factor
-        for index in range(self.step, self.steps):
-            progress = number - 1 + (index + 0.5) / self.steps
-            self.rate = base * factor(progress, settings.epochs, self.clean_loss)
-            start = index * self.size
-            self._take_step(number, index, order[start : start + self.size] if start + self.size <= self.used
-                            else order[start : self.used], start)  # fmt: skip
-            done = min(start + self.size, self.used)
-            if done - looked >= REPORTED or done == self.used:
-                self._look(number, looked, done)
-                looked = done
+        while self.step < self.steps:
+            done = self.step * self.size
+            self._take_steps(number, order[done : min(done + self.between_looks * self.size, self.used)])
         self.step = 0
         self.history.append(self._figures(number))
         if self.team.leads:
@@ -210,79 +211,96 @@ class _Run:
         stopping = self.settings.stopping
         return len(self.history) == self.settings.epochs or (stopping is not None and stopping.stops(self.history))
 
-    def _take_step(self, number: int, index: int, chosen: np.ndarray, start: int) -> None:
-        self.updates += 1
-        self.number, self.index, self.chosen = number, index, chosen
-        n = len(chosen)
-        self.parts, self.batch = self.propagation.plan(n)
-        # Where the optimiser only multiplies by the learning rate, the (batch, K) deltas are the cheapest place.
-        self.folded = self.rate if self.settings.optimizer.rate_folded else 1.0
-        self.scale = self.folded / n if self.settings.reduction == "mean" else self.folded
+    def _take_steps(self, number: int, chosen: np.ndarray) -> None:
+        """Some steps in a row, through the chosen examples, and then a look at how they went."""
         own = self.team.own(self.shards)
+        self.propagation.expect(self.labels[chosen])
+        first, looked = self.step, self.step * self.size
+        for start in range(0, len(chosen), self.size):
+            self._take_step(number, first, own, chosen[start : start + self.size])
+        self._judge(first, own, len(chosen))
+        self._look(number, looked, looked + len(chosen))
+
+    def _take_step(self, number: int, first: int, own: range, chosen: np.ndarray) -> None:
+        settings, n, index = self.settings, len(chosen), self.step
+        self.step += 1
+        self.updates += 1
+        parts, batch = self.propagation.plan(n, index - first)
+        progress = number - 1 + (index + 0.5) / self.steps
+        factor = settings.schedule.factor(progress, settings.epochs, self.clean_loss)
+        self.rate = settings.optimizer.learning_rate * factor
+        # Where the optimiser only multiplies by the learning rate, the (batch, K) deltas are the cheapest place.
+        self.folded = self.rate if settings.optimizer.rate_folded else 1.0
+        scale = self.folded / n if settings.reduction == "mean" else self.folded
         for shard in own:
-            self._work_examples(shard)
+            self._work_examples(shard, parts[shard], number, index, chosen, scale)
         self.team.wait()
-        self.losses[start : start + n] = self.batch.losses
-        self.correct[start : start + n] = self.batch.correct
         if self.one_by_one:
-            self.propagation.descend(self.batch)
+            self.propagation.descend(batch)
         else:
             for shard in own:
-                self._work_parameters(shard)
+                self._work_parameters(shard, batch)
             self.team.wait()
             if self.whole_gradient is not None:
                 self._update_clipped(own)
                 self.team.wait()
-        averaging = self.settings.averaging
+        averaging = settings.averaging
         if averaging is not None and self.updates % averaging.steps == 0:
             self.average *= averaging.decay
             self.average += (1 - averaging.decay) * self.parameters
 
-    def _work_examples(self, shard: int) -> None:
+    def _work_examples(
+        self, shard: int, rows: Rows, number: int, index: int, chosen: np.ndarray, scale: float
+    ) -> None:
         """Phase 1 for one shard: gather its examples, forward, backward."""
-        rows = self.parts[shard]
-        if not len(rows.labels):
+        if rows.start == rows.end:
             return
-        own = self.chosen[rows.start : rows.start + len(rows.labels)]
+        own = chosen[rows.start : rows.end]
         if self.augmenters:
-            generator = stream(self.seed, "augmentation", self.number, self.index, shard)
+            generator = stream(self.seed, "augmentation", number, index, shard)
             self.augmenters[shard](self.window.take(own), generator, rows.inputs)
         else:
             self.window.take(own, rows.inputs)
-        rows.labels[...] = self.labels[own]
-        self.dropouts[shard].draw(rows, self.number, self.index)
+        self.dropouts[shard].draw(rows, number, index)
         self.propagation.forward(rows)
-        self.propagation.backward(rows, self.scale)
+        self.propagation.backward(rows, scale)
 
-    def _work_parameters(self, shard: int) -> None:
+    def _work_parameters(self, shard: int, batch: Rows) -> None:
         """Phase 2 for one shard: the gradient of its parameters, stretch by stretch, and their update."""
         l2 = self.settings.l2 * self.folded
-        for stretch in self.stretches[shard]:
-            g = self.propagation.gradient(stretch, self.batch)
+        update, rate, updates = self.settings.optimizer.update, self.rate, self.updates
+        for stretch, slots, scratch in self.stretches[shard]:
+            g = self.propagation.gradient(stretch, batch)
             if l2 and stretch.weights is not None:
                 count = stretch.weights.size
-                decay = self.scratch[shard, :count]
-                np.multiply(self.parameters[stretch.start : stretch.start + count], l2, out=decay)
-                np.add(g[:count], decay, out=g[:count])
+                np.multiply(stretch.parameters[:count], l2, out=scratch[:count])
+                np.add(g[:count], scratch[:count], out=g[:count])
             if self.whole_gradient is None:
-                self._update(shard, stretch)
+                update(stretch.parameters, g, slots, scratch, rate, updates)
         if self.whole_gradient is not None:
-            self.squares[shard] = sum(float(np.dot(s.gradient, s.gradient)) for s in self.stretches[shard])
-
-    def _update(self, shard: int, stretch: Stretch) -> None:
-        a, b = stretch.start, stretch.end
-        scratch = self.scratch[shard, : b - a]
-        self.settings.optimizer.update(
-            self.parameters[a:b], stretch.gradient, self.slots[:, a:b], scratch, self.rate, self.updates
-        )
+            self.squares[shard] = sum(float(np.dot(s.gradient, s.gradient)) for s, _, _ in self.stretches[shard])
 
     def _update_clipped(self, own: range) -> None:
         norm = math.sqrt(self.squares.sum()) / self.folded if self.folded else 0.0
         for shard in own:
-            for stretch in self.stretches[shard]:
+            for stretch, slots, scratch in self.stretches[shard]:
                 if norm > self.settings.clip_norm:
                     np.multiply(stretch.gradient, self.settings.clip_norm / norm, out=stretch.gradient)
-                self._update(shard, stretch)
+                self.settings.optimizer.update(
+                    stretch.parameters, stretch.gradient, slots, scratch, self.rate, self.updates
+                )
+
+    def _judge(self, first: int, own: range, examples: int) -> None:
+        """Losses and right answers of the steps since `first`, of which each worker finds a part."""
+        steps = self.step - first
+        for shard in own:
+            part = slice(steps * shard // self.shards, steps * (shard + 1) // self.shards)
+            start, end = part.start * self.size, min(part.stop * self.size, examples)
+            if start < end:
+                losses, correct = self.propagation.judge_steps(part)
+                place = slice(first * self.size + start, first * self.size + end)
+                self.losses[place], self.correct[place] = losses[: end - start], correct[: end - start]
+        self.team.wait()
 
     def _look(self, number: int, looked: int, done: int) -> None:
         """Now and then: stop if the loss is no number, report progress, write a checkpoint."""
@@ -295,7 +313,6 @@ class _Run:
                 f"step {step} of {self.steps}, at learning rate {self.rate:g}; most likely the learning rate "
                 "is too high or the initial weights are too large"
             )
-        self.step = -(-done // self.size)
         if self.team.leads:
             self.on_progress(done - looked, f"epoch {number}")
             if done < self.used:
@@ -324,14 +341,15 @@ class _Run:
         own, window = self.team.own(propagation.shards), Window(examples.images)
         self.measures[own] = 0
         for start in range(0, count, size):
-            parts, _ = propagation.plan(min(size, count - start))
+            end = min(start + size, count)
+            parts, _ = propagation.plan(end - start)
+            propagation.expect(examples.labels[start:end])
             for shard in own:
                 rows = parts[shard]
-                chosen = slice(start + rows.start, start + rows.start + len(rows.labels))
-                window.copy(chosen, rows.inputs)
-                rows.labels[...] = examples.labels[chosen]
+                window.copy(slice(start + rows.start, start + rows.end), rows.inputs)
                 propagation.forward(rows)
-                self.measures[shard] += rows.losses.sum(dtype=np.float64), rows.correct.sum()
+                losses, correct = propagation.judge(rows)
+                self.measures[shard] += losses.sum(dtype=np.float64), correct.sum()
         self.team.wait()
         loss, correct = self.measures[: propagation.shards].sum(axis=0).tolist()
         self.team.wait()  # until all have read the sums

@@ -273,7 +273,7 @@ def test_impossible_settings_are_refused():
 def test_training_needs_less_memory_than_three_times_its_parameters_and_a_batch(optimizer, sizes, monkeypatch):
     features, *hidden = sizes
     batch = 128
-    data = Examples(np.ones((300, features), "float32"), np.zeros(300, np.uint8))
+    data = Examples(np.ones((2200, features), "float32"), np.zeros(2200, np.uint8))  # more than between two looks
     layers = [*(Dense(units, "relu", weights=Glorot()) for units in hidden), Dense(10, "softmax")]
     network = Network(features, layers).initialize(stream(0, "weights"))
     own = network.parameters.nbytes
