@@ -29,7 +29,7 @@ TITLES = {
     "bare-pinned": "bare products, our kernel in one thread",
 }
 PAUSE = 0.2  # seconds before an epoch: idle threads of the contestant before may go on spinning for a while
-ENOUGH = 180  # seconds: a quick case goes on for so long, since a shared machine's speed changes from minute to minute
+ENOUGH = 60  # seconds: a quick case goes on for so long, since a shared machine's speed changes from minute to minute
 ELSEWHERE = ("torch", "torch-avx2", "jax-step", "jax-scan")  # in the benchmark environment
 # What holds PyTorch, and the libraries it computes with, to the instructions that our own kernels are pinned to.
 AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
