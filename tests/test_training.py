@@ -145,6 +145,22 @@ def test_the_remainder_is_trained_on_or_dropped():
     assert seen == {"keep": 200, "drop": 192}
 
 
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 100])  # one by one, small, in one shard, in two
+@pytest.mark.parametrize(
+    ("loss", "output"), [("cross-entropy", "softmax"), ("binary-cross-entropy", "sigmoid"), ("squared-error", "identity")]
+)
+def test_loss_and_accuracy_of_an_epoch_are_those_of_its_examples(loss, output, batch_size, monkeypatch):
+    """At a learning rate of zero every step sees the same network; looks are few and many, batches full and not."""
+    monkeypatch.setattr("mnistcore.training.STEPS", 3)
+    data = blobs(250, 200, 10)
+    network = Network(200, [Dense(300), Dense(10, output)], loss, "float64").initialize(stream(3, "weights"))
+    settings = Settings(epochs=1, batch_size=batch_size, optimizer=SGD(0.0))
+    (epoch,) = train(network, data, settings, workers=2)
+    _, expected = network.judge(data.images, np.eye(10)[data.labels])
+    assert epoch.train_loss == pytest.approx(expected, rel=1e-12)
+    assert epoch.train_accuracy == (network.predict(data.images) == data.labels).mean()
+
+
 def test_dropout_drops_at_its_rate_scales_what_is_kept_and_repeats():
     network = Network(8, [Dense(500, drop_rate=0.3), Dense(10, "softmax")])
     rows = Propagation(network, 64).plan(64)[1]
