@@ -14,7 +14,7 @@ from mnistcore.history import Epoch
 from mnistcore.initializers import Glorot
 from mnistcore.network import Dense, Network
 from mnistcore.optimizers import SGD, Adam, AdamW, Momentum
-from mnistcore.propagation import Propagation
+from mnistcore.propagation import BLOCK, LARGE, Propagation
 from mnistcore.schedules import Constant, Cosine, LossBands, Steps
 from mnistcore.stopping import FirstRise, LossTarget, Patience
 from mnistcore.streams import stream
@@ -159,6 +159,24 @@ def test_loss_and_accuracy_of_an_epoch_are_those_of_its_examples(loss, output, b
     _, expected = network.judge(data.images, np.eye(10)[data.labels])
     assert epoch.train_loss == pytest.approx(expected, rel=1e-12)
     assert epoch.train_accuracy == (network.predict(data.images) == data.labels).mean()
+
+
+@pytest.mark.parametrize("hidden", [500, 1100])  # gradients in blocks, and in the larger blocks of a large network
+def test_a_gradient_formed_in_blocks_is_the_gradient(hidden):
+    data = blobs(20, 1000, 10)
+    network = Network(1000, [Dense(hidden), Dense(10, "softmax")], precision="float64").initialize(stream(2, "weights"))
+    (w1, b1), (w2, b2) = [(layer.weights.copy(), layer.biases.copy()) for layer in network.layers]
+    assert (network.parameters.size >= LARGE) == (hidden == 1100) and w1.size > 4 * BLOCK
+    train(network, data, Settings(epochs=1, batch_size=20, optimizer=SGD(0.5)), workers=2)
+
+    x, t = data.images, np.eye(10)[data.labels]
+    a = np.maximum(x @ w1 + b1, 0)
+    e = np.exp(a @ w2 + b2)
+    delta2 = (e / e.sum(axis=1, keepdims=True) - t) / 20
+    delta1 = (delta2 @ w2.T) * (a > 0)
+    expected = [(w1 - 0.5 * x.T @ delta1, b1 - 0.5 * delta1.sum(0)), (w2 - 0.5 * a.T @ delta2, b2 - 0.5 * delta2.sum(0))]
+    for layer, (weights, biases) in zip(network.layers, expected, strict=True):
+        assert np.abs(layer.weights - weights).max() < 1e-12 and np.abs(layer.biases - biases).max() < 1e-12
 
 
 def test_dropout_drops_at_its_rate_scales_what_is_kept_and_repeats():
