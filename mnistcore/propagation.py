@@ -1,11 +1,16 @@
 """Forward and backward through a network, batch after batch, in buffers that are allocated once.
 
-A batch is worked in two phases, each cut into a fixed number of shards:
+A batch is worked in three phases, each cut into a fixed number of shards:
 
-1. By examples. Each shard takes its rows of the batch forward to the loss and
-   back to the deltas, δ = ∂loss/∂z, of every layer; no row needs another.
-2. By parameters. Each shard forms the gradient of its rows of every weight
-   matrix, aᵀ δ over the whole batch, and may update them at once.
+1. By inputs. Each shard takes its columns of the batch's images through its rows
+   of the first weights: a partial sum of the first layer's pre-activations.
+2. By examples. Each shard adds these up for its rows of the batch and takes them
+   forward to the loss and back to the deltas, δ = ∂loss/∂z, of every layer; no
+   row needs another.
+3. By parameters. Each shard forms the gradient of its rows of every weight
+   matrix, aᵀ δ over the whole batch, and may update them at once. Those of the
+   first matrix are the rows of phase 1: a shard goes on to the next batch without
+   waiting for the others, and most of the parameters stay in one worker's cache.
 
 So no gradient is ever summed over shards, and the bits depend on the number of
 shards, never on how many workers they are given to.
@@ -20,6 +25,7 @@ and ∂loss/∂a times the slope of the activation is the δ of the layer below.
 """
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -40,10 +46,12 @@ COLUMNS = 16
 
 @dataclass(frozen=True)
 class Rows:
-    """Views of the buffers for some rows of a batch: one shard of phase 1, or the whole batch.
+    """Views of the buffers for some rows of a batch: one shard of phase 2, or the whole batch.
 
     start, end : which rows of the batch
-    inputs (rows, features), labels (rows,), one-hot targets (rows, K)
+    labels (rows,), one-hot targets (rows, K)
+    inputs[shard] : (rows, columns) those columns of the images that are a shard's of phase 1
+    sums[shard] : (rows, units) its partial sum of the first layer; the first lies in activations[0]
     activations[k] : (rows, units) outputs of layer k, after dropout; of the output layer, the pre-activations
     deltas[k] : (rows, units) δ of layer k; between the passes, the slope of its activation
     masks[k] : (rows, units) what dropout multiplies with; None: no dropout in layer k
@@ -52,9 +60,10 @@ class Rows:
 
     start: int
     end: int
-    inputs: np.ndarray
     targets: np.ndarray
     labels: np.ndarray
+    inputs: list[np.ndarray]
+    sums: list[np.ndarray]
     activations: list[np.ndarray]
     deltas: list[np.ndarray]
     masks: list[np.ndarray | None]
@@ -66,6 +75,7 @@ class Rows:
 class Stretch:
     """A stretch of the flat vector: some rows of a layer's weights, its biases, or both, one after the other.
 
+    rows : which columns of the layer's inputs meet those weights; of the first layer, of the shard's inputs
     parameters : (end − start,) themselves
     weights : (rows, units) room for the gradient of the weights; None: not of this stretch
     biases : (units,) room for that of the biases; None: not of this stretch
@@ -75,6 +85,7 @@ class Stretch:
     start: int
     end: int
     layer: int
+    shard: int
     rows: slice
     parameters: np.ndarray
     gradient: np.ndarray
@@ -88,9 +99,14 @@ class Propagation:
     Parameters
     ----------
     network : its parameters are read in place
-    shards : into how many parts both phases are cut; small batches of small networks are not
+    shards : into how many parts each phase is cut; small batches of small networks are not
     steps : for how many batches there is room for labels and outputs
     training : whether deltas are wanted, and dropout applied
+
+    Attributes
+    ----------
+    shards : into how many parts it came to be
+    columns : which columns of the images are each shard's, in phase 1
 
     What one worker of a team writes and another one reads (inputs, activations, deltas) is in memory that
     they share.
@@ -103,21 +119,27 @@ class Propagation:
         multiplications = batch_size * len(network.parameters)
         self.shards = max(1, min(shards, multiplications // SMALLEST_SHARD))
         dtype, units = network.precision, [layer.dense.units for layer in network.layers]
-        self._inputs = shared.zeros((batch_size, network.features), dtype)
+        bounds = [network.features * shard // self.shards for shard in range(self.shards + 1)]
+        self.columns = [slice(a, b) for a, b in pairwise(bounds)]
+        self._inputs = [shared.zeros((batch_size, c.stop - c.start), dtype) for c in self.columns]
+        self._sums = [shared.zeros((batch_size, units[0]), dtype) for _ in self.columns[1:]]
         self._ones = np.ones(batch_size, dtype)
         self._labels, self._classes = np.zeros((steps, batch_size), np.intp), np.arange(network.classes)
         by_columns = batch_size >= COLUMNS
         shape = (steps, network.classes, batch_size) if by_columns else (steps, batch_size, network.classes)
         self._targets, self._outputs, output_deltas = (
             array.transpose(0, 2, 1) if by_columns else array
-            for array in (np.empty(shape, dtype), shared.zeros(shape, dtype), shared.zeros((1, *shape[1:]), dtype))
+            for array in (
+                np.empty(shape, dtype),
+                shared.zeros(shape, dtype),
+                shared.zeros((int(training), *shape[1:]), dtype),
+            )
         )
         shapes = [(batch_size, n) for n in units[:-1]]
         self._activations = [shared.zeros(shape, dtype) for shape in shapes]
         self._deltas: list[np.ndarray | None] = [None] * len(units)
         if training:
-            self._deltas = [shared.zeros(shape, dtype) for shape in shapes]
-            self._deltas.append(output_deltas[0])
+            self._deltas = [*(shared.zeros(shape, dtype) for shape in shapes), output_deltas[0]]
         self._masks = [
             np.empty((batch_size, layer.dense.units), dtype) if training and layer.dense.drop_rate else None
             for layer in network.layers
@@ -133,6 +155,7 @@ class Propagation:
             (k, layer.weights, layer.biases, ACTIVATIONS[layer.dense.activation], product)
             for (k, layer), product in zip(enumerate(network.layers), products, strict=True)
         ]
+        self._first_weights = [network.layers[0].weights[c] for c in self.columns]
         self._lowest = next((k for k, layer in enumerate(network.layers) if any(_trains(layer))), len(units))
         self._plans: dict[tuple[int, int], tuple[list[Rows], Rows]] = {}
 
@@ -150,7 +173,7 @@ class Propagation:
                 self._plans[key] = [self._of_step(rows, step) for rows in shards], self._of_step(batch, step)
             else:
                 bounds = [examples * shard // self.shards for shard in range(self.shards + 1)]
-                shards = [self._rows(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+                shards = [self._rows(a, b) for a, b in pairwise(bounds)]
                 self._plans[key] = shards, self._rows(0, examples)
         return self._plans[key]
 
@@ -163,30 +186,39 @@ class Propagation:
             return [array[: (b - a) * n].reshape(b - a, n) for n in units] if b - a <= self._largest else []
 
         units = [layer.dense.units for layer in self.network.layers[:-1]]
+        activations = [*cut(self._activations), self._outputs[0][a:b]]
         return Rows(
-            a, b, self._inputs[a:b], self._targets[0][a:b], self._labels[0, a:b],
-            [*cut(self._activations), self._outputs[0][a:b]], cut(self._deltas), cut(self._masks),
+            a, b, self._targets[0][a:b], self._labels[0, a:b], cut(self._inputs),
+            [activations[0], *cut(self._sums)], activations, cut(self._deltas), cut(self._masks),
             room(self._temporary), room(self._positive),
         )  # fmt: skip
 
     def _of_step(self, rows: Rows, step: int) -> Rows:
         place = slice(rows.start, rows.end)
+        activations = [*rows.activations[:-1], self._outputs[step][place]]
         return replace(
             rows,
             targets=self._targets[step][place],
             labels=self._labels[step, place],
-            activations=[*rows.activations[:-1], self._outputs[step][place]],
+            sums=[activations[0], *rows.sums[1:]],
+            activations=activations,
         )
 
+    def enter(self, shard: int, batch: Rows) -> None:
+        """From a shard's columns of the inputs to its partial sum of the first layer's pre-activations."""
+        product = self._layers[0][-1]
+        product(batch.inputs[shard], self._first_weights[shard], out=batch.sums[shard])
+
     def forward(self, rows: Rows) -> None:
-        """From the inputs to the outputs; in training, to their δ and all slopes, too."""
-        a, last = rows.inputs, self._layers[-1][0]
+        """From those partial sums to the outputs; in training, to their δ and all slopes, too."""
+        last = self._layers[-1][0]
+        a = rows.sums[0]
+        for other in rows.sums[1:]:
+            np.add(a, other, out=a)
         for k, weights, biases, activate, product in self._layers:
             z = rows.activations[k]
             if k:
                 product(a, weights, out=z)
-            else:
-                self._first_product(a, weights, z)
             if biases is not None:
                 np.add(z, biases, out=z)
             if k == last:
@@ -199,10 +231,6 @@ class Propagation:
             a = z
         if self.training:
             self._loss.descend(z, rows.targets, rows.deltas[last], self._ending)
-
-    def _first_product(self, inputs: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
-        product = self._layers[0][-1]
-        product(inputs, weights, out=out)
 
     def judge(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         """Losses (rows,) and right answers (rows,) of rows that went forward."""
@@ -230,7 +258,7 @@ class Propagation:
             np.multiply(rows.temporary[k - 1], deltas[k - 1], out=deltas[k - 1])
 
     def stretches(self, gradient: np.ndarray | None = None) -> list[list[Stretch]]:
-        """For each shard of phase 2, the stretches of the flat vector that it works on, in order.
+        """For each shard of phase 3, the stretches of the flat vector that it works on, in order.
 
         gradient : (P,) where the whole gradient is to go; None: all stretches share one small buffer
             (each worker its own), so each gradient has to be used before the next is formed
@@ -242,34 +270,36 @@ class Propagation:
             with_weights, with_biases = _trains(layer)
             if not with_weights:
                 if with_biases:
-                    bounds[-1].append((k, slice(fan_in, fan_in), True))
+                    bounds[-1].append((k, self.shards - 1, slice(fan_in, fan_in), True))
                 continue
             height = max(1, block // units)
             for shard in range(self.shards):
                 first, past = fan_in * shard // self.shards, fan_in * (shard + 1) // self.shards
                 for top in range(first, past, height):
                     rows = slice(top, min(top + height, past))
-                    bounds[shard].append((k, rows, with_biases and rows.stop == fan_in))
+                    bounds[shard].append((k, shard, rows, with_biases and rows.stop == fan_in))
         cuts = [[self._cut(*bound) for bound in shard] for shard in bounds]
         longest = max((end - start for shard in cuts for start, _, end, *_ in shard), default=0)
         room = np.empty(longest if gradient is None else 0, self.network.precision)
         return [[self._stretch(*cut, room, gradient) for cut in shard] for shard in cuts]
 
-    def _cut(self, k: int, rows: slice, with_biases: bool) -> tuple[int, int, int, int, slice]:
+    def _cut(self, k: int, shard: int, rows: slice, with_biases: bool) -> tuple[int, int, int, int, int, slice]:
         """Where some rows of a layer's weights begin, where its biases begin, and where all of it ends."""
         layer = self.network.layers[k]
         units = layer.dense.units
         middle = layer.start + rows.stop * units
-        return layer.start + rows.start * units, middle, middle + units * with_biases, k, rows
+        return layer.start + rows.start * units, middle, middle + units * with_biases, k, shard, rows
 
     def _stretch(
-        self, start: int, middle: int, end: int, k: int, rows: slice, room: np.ndarray, gradient: np.ndarray | None
-    ) -> Stretch:
+        self, start: int, middle: int, end: int, k: int, shard: int, rows: slice,
+        room: np.ndarray, gradient: np.ndarray | None,
+    ) -> Stretch:  # fmt: skip
         g = room[: end - start] if gradient is None else gradient[start:end]
         shape = rows.stop - rows.start, self.network.layers[k].dense.units
         weights, biases = g[: middle - start].reshape(shape), g[middle - start :]
+        first = 0 if k else self.columns[shard].start
         return Stretch(
-            start, end, k, rows, self.network.parameters[start:end], g,
+            start, end, k, shard, slice(rows.start - first, rows.stop - first), self.network.parameters[start:end], g,
             weights if weights.size else None, biases if biases.size else None,
         )  # fmt: skip
 
@@ -277,7 +307,7 @@ class Propagation:
         """Form the gradient of a stretch from the activations and deltas of the whole batch."""
         delta = batch.deltas[stretch.layer]
         if stretch.weights is not None:
-            a = batch.activations[stretch.layer - 1] if stretch.layer else batch.inputs
+            a = batch.activations[stretch.layer - 1] if stretch.layer else batch.inputs[stretch.shard]
             a[:, stretch.rows].T.dot(delta, stretch.weights)
         if stretch.biases is not None:
             product = self._layers[stretch.layer][-1]
@@ -297,12 +327,12 @@ class OneByOne(Propagation):
         self._trained = [(k, layer, *_trains(layer)) for k, layer in enumerate(network.layers)]
         self._gradients = [np.empty_like(layer.weights) for layer in network.layers]
 
-    def _first_product(self, inputs: np.ndarray, weights: np.ndarray, out: np.ndarray) -> None:
-        x = inputs[0]
+    def enter(self, shard: int, batch: Rows) -> None:
+        x = batch.inputs[0][0]
         (self._lit,) = x.nonzero()
         self._light = x.take(self._lit)
-        self._lit_weights = weights.take(self._lit, axis=0)
-        self._light.dot(self._lit_weights, out[0])
+        self._lit_weights = self._first_weights[0].take(self._lit, axis=0)
+        self._light.dot(self._lit_weights, batch.sums[0][0])
 
     def descend(self, batch: Rows) -> None:
         """Subtract each layer's gradient, already multiplied by the learning rate, from its parameters."""

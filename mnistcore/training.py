@@ -23,7 +23,7 @@ from mnistcore.windows import Window
 
 # Steps between two looks at the losses, the clock and the progress bar: so many, or as many as have so many examples.
 STEPS, REPORTED = 64, 2048
-MEASURED = 1024  # examples at a time when only a loss is measured
+MEASURED = 512  # examples at a time when only a loss is measured
 
 
 class Examples(NamedTuple):
@@ -173,12 +173,15 @@ class _Run:
             for shard, room in zip(stretches, scratch, strict=True)
         ]
 
-        self.window, self.labels = Window(examples.images), np.asarray(examples.labels)
+        self.window = Window(examples.images, self.propagation.columns)
+        self.labels = np.asarray(examples.labels)
         rates = [layer.dense.drop_rate for layer in network.layers]
         units = [layer.dense.units for layer in network.layers]
         rows = -(-size // self.shards)
         self.dropouts = [Dropout(rates, units, rows, seed, shard) for shard in range(self.shards)]
         self.augmenters = [settings.augmenter() for _ in range(self.shards)] if settings.augmenter else []
+        self.whole_images = Window(examples.images)
+        self.altered = np.empty((rows if self.augmenters else 0, network.features), parameters.dtype)
 
         self.history: list[Epoch] = []
         self.step, self.updates, self.finished = 0, 0, False
@@ -232,41 +235,52 @@ class _Run:
         # Where the optimiser only multiplies by the learning rate, the (batch, K) deltas are the cheapest place.
         self.folded = self.rate if settings.optimizer.rate_folded else 1.0
         scale = self.folded / n if settings.reduction == "mean" else self.folded
+        if self.augmenters:
+            for shard in own:
+                self._augment(shard, parts[shard], number, index, chosen)
+            self.team.wait()
         for shard in own:
-            self._work_examples(shard, parts[shard], number, index, chosen, scale)
+            if not self.augmenters:
+                self.window.take(chosen, batch.inputs[shard], shard)
+            self.propagation.enter(shard, batch)
+        self.team.wait()
+        for shard in own:
+            self._work_examples(shard, parts[shard], number, index, scale)
         self.team.wait()
         if self.one_by_one:
             self.propagation.descend(batch)
         else:
             for shard in own:
                 self._work_parameters(shard, batch)
-            self.team.wait()
             if self.whole_gradient is not None:
-                self._update_clipped(own)
                 self.team.wait()
+                self._update_clipped(own)
         averaging = settings.averaging
         if averaging is not None and self.updates % averaging.steps == 0:
+            self.team.wait()
             self.average *= averaging.decay
             self.average += (1 - averaging.decay) * self.parameters
 
-    def _work_examples(
-        self, shard: int, rows: Rows, number: int, index: int, chosen: np.ndarray, scale: float
-    ) -> None:
-        """Phase 1 for one shard: gather its examples, forward, backward."""
-        if rows.start == rows.end:
-            return
-        own = chosen[rows.start : rows.end]
-        if self.augmenters:
+    def _augment(self, shard: int, rows: Rows, number: int, index: int, chosen: np.ndarray) -> None:
+        """Before phase 1: alter the images of one shard of phase 2, which need all their columns."""
+        images = self.altered[: rows.end - rows.start]
+        if len(images):
+            originals = np.empty_like(images)
+            self.whole_images.take(chosen[rows.start : rows.end], originals)
             generator = stream(self.seed, "augmentation", number, index, shard)
-            self.augmenters[shard](self.window.take(own), generator, rows.inputs)
-        else:
-            self.window.take(own, rows.inputs)
-        self.dropouts[shard].draw(rows, number, index)
-        self.propagation.forward(rows)
-        self.propagation.backward(rows, scale)
+            self.augmenters[shard](originals, generator, images)
+            for columns, inputs in zip(self.propagation.columns, rows.inputs, strict=True):
+                inputs[...] = images[:, columns]
+
+    def _work_examples(self, shard: int, rows: Rows, number: int, index: int, scale: float) -> None:
+        """Phase 2 for one shard: its examples forward and backward."""
+        if rows.start < rows.end:
+            self.dropouts[shard].draw(rows, number, index)
+            self.propagation.forward(rows)
+            self.propagation.backward(rows, scale)
 
     def _work_parameters(self, shard: int, batch: Rows) -> None:
-        """Phase 2 for one shard: the gradient of its parameters, stretch by stretch, and their update."""
+        """Phase 3 for one shard: the gradient of its parameters, stretch by stretch, and their update."""
         l2 = self.settings.l2 * self.folded
         update, rate, updates = self.settings.optimizer.update, self.rate, self.updates
         for stretch, slots, scratch in self.stretches[shard]:
@@ -337,21 +351,20 @@ class _Run:
         """Mean loss and accuracy of the network as it predicts, without dropout."""
         count = len(examples.images)
         size = min(count, MEASURED)
-        propagation = Propagation(network, size, self.shards, training=False)
-        own, window = self.team.own(propagation.shards), Window(examples.images)
-        self.measures[own] = 0
-        for start in range(0, count, size):
-            end = min(start + size, count)
-            parts, _ = propagation.plan(end - start)
-            propagation.expect(examples.labels[start:end])
-            for shard in own:
-                rows = parts[shard]
-                window.copy(slice(start + rows.start, start + rows.end), rows.inputs)
-                propagation.forward(rows)
-                losses, correct = propagation.judge(rows)
+        propagation, window = Propagation(network, size, training=False), Window(examples.images)
+        for shard in self.team.own(self.shards):
+            self.measures[shard] = 0
+            for start in range(shard * size, count, self.shards * size):
+                end = min(start + size, count)
+                _, batch = propagation.plan(end - start)
+                propagation.expect(examples.labels[start:end])
+                window.copy(slice(start, end), batch.inputs[0])
+                propagation.enter(0, batch)
+                propagation.forward(batch)
+                losses, correct = propagation.judge(batch)
                 self.measures[shard] += losses.sum(dtype=np.float64), correct.sum()
         self.team.wait()
-        loss, correct = self.measures[: propagation.shards].sum(axis=0).tolist()
+        loss, correct = self.measures.sum(axis=0).tolist()
         self.team.wait()  # until all have read the sums
         return loss / count, correct / count
 
