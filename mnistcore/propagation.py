@@ -308,7 +308,10 @@ class Propagation:
         delta = batch.deltas[stretch.layer]
         if stretch.weights is not None:
             a = batch.activations[stretch.layer - 1] if stretch.layer else batch.inputs[stretch.shard]
-            a[:, stretch.rows].T.dot(delta, stretch.weights)
+            if a.shape[1] == len(stretch.weights):
+                a.T.dot(delta, stretch.weights)
+            else:  # np.dot would copy the columns first
+                np.matmul(a[:, stretch.rows].T, delta, out=stretch.weights)
         if stretch.biases is not None:
             product = self._layers[stretch.layer][-1]
             product(self._ones[: len(delta)], delta, out=stretch.biases)
