@@ -15,16 +15,19 @@ A batch is worked in three phases, each cut into a fixed number of shards:
 So no gradient is ever summed over shards, and the bits depend on the number of
 shards, never on how many workers they are given to.
 
-Descending needs the gradient of the loss, not its value. So the outputs of some
-steps in a row are kept, and losses and right answers found from them all at once:
-in a small network most of a step's time goes into calls, and that saves some.
+In a small network most of a step's time goes into calls. So each is prepared once,
+with its function and its arrays, and a step only makes them, one after the other.
+And since descending needs the gradient of the loss, not its value, the outputs of
+some steps in a row are kept, and losses and right answers found from them at once.
 
 With z = a W + b per layer (a the layer's inputs), the chain rule gives
     ∂loss/∂W = aᵀ δ,   ∂loss/∂b = Σ_batch δ,   ∂loss/∂a = δ Wᵀ,
 and ∂loss/∂a times the slope of the activation is the δ of the layer below.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -44,6 +47,9 @@ BLOCK, LARGE = 1 << 16, 1 << 20
 COLUMNS = 16
 
 
+Calls = list[Callable[[], object]]
+
+
 @dataclass(frozen=True)
 class Rows:
     """Views of the buffers for some rows of a batch: one shard of phase 2, or the whole batch.
@@ -51,7 +57,7 @@ class Rows:
     start, end : which rows of the batch
     labels (rows,), one-hot targets (rows, K)
     inputs[shard] : (rows, columns) those columns of the images that are a shard's of phase 1
-    sums[shard] : (rows, units) its partial sum of the first layer; the first lies in activations[0]
+    sums[shard] : (rows, units) its partial sum of the first layer; that of an only shard is activations[0]
     activations[k] : (rows, units) outputs of layer k, after dropout; of the output layer, the pre-activations
     deltas[k] : (rows, units) δ of layer k; between the passes, the slope of its activation
     masks[k] : (rows, units) what dropout multiplies with; None: no dropout in layer k
@@ -93,6 +99,23 @@ class Stretch:
     biases: np.ndarray | None
 
 
+@dataclass(frozen=True)
+class Plan:
+    """What is to be done with a batch, each list by shard.
+
+    batch, rows[shard] : views of the buffers, for the whole batch and for the shards of phase 2
+    enter[shard] : the call that phase 1 is, once the inputs are there
+    passes[shard] : the calls of phase 2
+    gradients[shard] : the calls that form the gradient of each of its stretches, in their order
+    """
+
+    batch: Rows
+    rows: list[Rows]
+    enter: list[Callable[[], object]]
+    passes: list[Calls]
+    gradients: list[list[Calls]]
+
+
 class Propagation:
     """Buffers and passes for one network and batches of up to `batch_size` examples.
 
@@ -102,10 +125,14 @@ class Propagation:
     shards : into how many parts each phase is cut; small batches of small networks are not
     steps : for how many batches there is room for labels and outputs
     training : whether deltas are wanted, and dropout applied
+    gradient : (P,) where the whole gradient is to go; None: all stretches share one small buffer
+        (each worker its own), so each gradient has to be used before the next is formed
 
     Attributes
     ----------
     shards : into how many parts it came to be
+    stretches : for each shard of phase 3, the stretches of the flat vector that it works on, in order
+    scale : () what the δ of the outputs are multiplied with
     columns : which columns of the images are each shard's, in phase 1
 
     What one worker of a team writes and another one reads (inputs, activations, deltas) is in memory that
@@ -113,8 +140,9 @@ class Propagation:
     """
 
     def __init__(
-        self, network: Network, batch_size: int, shards: int = 1, steps: int = 1, training: bool = True
-    ) -> None:
+        self, network: Network, batch_size: int, shards: int = 1, steps: int = 1, training: bool = True,
+        gradient: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
         self.network, self.training = network, training
         multiplications = batch_size * len(network.parameters)
         self.shards = max(1, min(shards, multiplications // SMALLEST_SHARD))
@@ -122,7 +150,7 @@ class Propagation:
         bounds = [network.features * shard // self.shards for shard in range(self.shards + 1)]
         self.columns = [slice(a, b) for a, b in pairwise(bounds)]
         self._inputs = [shared.zeros((batch_size, c.stop - c.start), dtype) for c in self.columns]
-        self._sums = [shared.zeros((batch_size, units[0]), dtype) for _ in self.columns[1:]]
+        self._sums = [shared.zeros((batch_size, units[0]), dtype) for _ in self.columns] if self.shards > 1 else []
         self._ones = np.ones(batch_size, dtype)
         self._labels, self._classes = np.zeros((steps, batch_size), np.intp), np.arange(network.classes)
         by_columns = batch_size >= COLUMNS
@@ -148,7 +176,7 @@ class Propagation:
         room = self._largest * max(units[:-1], default=0)
         self._temporary, self._positive = np.empty(room, dtype), np.empty(room, bool)
         self._loss, self._ending = LOSSES[network.loss], network.layers[-1].dense.activation
-        self._scale = np.empty((), dtype)
+        self.scale = np.ones((), dtype)
         # np.dot is the shorter call, but cannot write column by column.
         products = [np.dot] * (len(units) - 1) + [np.matmul if by_columns else np.dot]
         self._layers = [
@@ -157,24 +185,27 @@ class Propagation:
         ]
         self._first_weights = [network.layers[0].weights[c] for c in self.columns]
         self._lowest = next((k for k, layer in enumerate(network.layers) if any(_trains(layer))), len(units))
-        self._plans: dict[tuple[int, int], tuple[list[Rows], Rows]] = {}
+        self.stretches = self._stretches(gradient) if training else [[]] * self.shards
+        self._plans: dict[tuple[int, int], Plan] = {}
 
     def expect(self, labels: np.ndarray) -> None:
         """Take the labels, (n,), of the batches that come next; all but the last batch are full."""
         self._labels.reshape(-1)[: len(labels)] = labels
         np.equal(self._labels[:, :, None], self._classes, out=self._targets)
 
-    def plan(self, examples: int, step: int = 0) -> tuple[list[Rows], Rows]:
-        """The shards of a batch of so many examples, the `step`-th of those expected, and the batch as a whole."""
+    def plan(self, examples: int, step: int = 0) -> Plan:
+        """What is to be done with a batch of so many examples, the `step`-th of those expected."""
         key = examples, step
         if key not in self._plans:
             if step:
-                shards, batch = self.plan(examples)
-                self._plans[key] = [self._of_step(rows, step) for rows in shards], self._of_step(batch, step)
+                self._plans[key] = self._of_step(self.plan(examples), step)
             else:
                 bounds = [examples * shard // self.shards for shard in range(self.shards + 1)]
-                shards = [self._rows(a, b) for a, b in pairwise(bounds)]
-                self._plans[key] = shards, self._rows(0, examples)
+                rows, batch = [self._rows(a, b) for a, b in pairwise(bounds)], self._rows(0, examples)
+                self._plans[key] = Plan(
+                    batch, rows, self._enter(batch), [self._pass(shard) for shard in rows],
+                    [[self._gradient(stretch, batch) for stretch in shard] for shard in self.stretches],
+                )  # fmt: skip
         return self._plans[key]
 
     def _rows(self, a: int, b: int) -> Rows:
@@ -189,48 +220,70 @@ class Propagation:
         activations = [*cut(self._activations), self._outputs[0][a:b]]
         return Rows(
             a, b, self._targets[0][a:b], self._labels[0, a:b], cut(self._inputs),
-            [activations[0], *cut(self._sums)], activations, cut(self._deltas), cut(self._masks),
+            cut(self._sums) or activations[:1], activations, cut(self._deltas), cut(self._masks),
             room(self._temporary), room(self._positive),
         )  # fmt: skip
 
-    def _of_step(self, rows: Rows, step: int) -> Rows:
-        place = slice(rows.start, rows.end)
-        activations = [*rows.activations[:-1], self._outputs[step][place]]
+    def _of_step(self, plan: Plan, step: int) -> Plan:
+        """The same for another step, which has labels and outputs of its own."""
+
+        def moved(rows: Rows) -> Rows:
+            place = slice(rows.start, rows.end)
+            activations = [*rows.activations[:-1], self._outputs[step][place]]
+            return replace(
+                rows,
+                targets=self._targets[step][place],
+                labels=self._labels[step, place],
+                sums=rows.sums if self._sums else activations[:1],
+                activations=activations,
+            )
+
+        batch, rows = moved(plan.batch), [moved(shard) for shard in plan.rows]
         return replace(
-            rows,
-            targets=self._targets[step][place],
-            labels=self._labels[step, place],
-            sums=[activations[0], *rows.sums[1:]],
-            activations=activations,
+            plan, batch=batch, rows=rows, enter=self._enter(batch), passes=[self._pass(shard) for shard in rows]
         )
 
-    def enter(self, shard: int, batch: Rows) -> None:
-        """From a shard's columns of the inputs to its partial sum of the first layer's pre-activations."""
+    def _enter(self, batch: Rows) -> list[Callable[[], object]]:
+        """For each shard: from its columns of the inputs to its partial sum of the first layer's pre-activations."""
         product = self._layers[0][-1]
-        product(batch.inputs[shard], self._first_weights[shard], out=batch.sums[shard])
+        return [
+            partial(product, inputs, weights, out)
+            for inputs, weights, out in zip(batch.inputs, self._first_weights, batch.sums, strict=True)
+        ]
 
-    def forward(self, rows: Rows) -> None:
-        """From those partial sums to the outputs; in training, to their δ and all slopes, too."""
+    def _pass(self, rows: Rows) -> Calls:
+        """From those partial sums to the outputs; in training, to all slopes, and back to the δ of what trains."""
+        if rows.start == rows.end:
+            return []
         last = self._layers[-1][0]
-        a = rows.sums[0]
+        calls: Calls = []
+        total, a = rows.sums[0], rows.activations[0]
         for other in rows.sums[1:]:
-            np.add(a, other, out=a)
+            calls.append(partial(np.add, total, other, a))
+            total = a
         for k, weights, biases, activate, product in self._layers:
             z = rows.activations[k]
             if k:
-                product(a, weights, out=z)
+                calls.append(partial(product, a, weights, z))
             if biases is not None:
-                np.add(z, biases, out=z)
+                calls.append(partial(np.add, z, biases, z))
             if k == last:
                 break
             slope, mask = rows.deltas[k], rows.masks[k]
-            activate(z, slope, rows.positive[k])
+            calls.append(partial(activate, z, slope, rows.positive[k]))
             if mask is not None:
-                np.multiply(z, mask, out=z)
-                np.multiply(slope, mask, out=slope)
+                calls += partial(np.multiply, z, mask, z), partial(np.multiply, slope, mask, slope)
             a = z
-        if self.training:
-            self._loss.descend(z, rows.targets, rows.deltas[last], self._ending)
+        if not self.training:
+            return calls
+        delta = rows.deltas[last]
+        calls.append(partial(self._loss.descend, z, rows.targets, delta, self._ending))
+        calls.append(partial(np.multiply, delta, self.scale, delta))
+        for k in range(last, self._lowest, -1):
+            below, slope = rows.temporary[k - 1], rows.deltas[k - 1]
+            calls.append(partial(rows.deltas[k].dot, self._layers[k][1].T, below))
+            calls.append(partial(np.multiply, below, slope, slope))
+        return calls
 
     def judge(self, rows: Rows) -> tuple[np.ndarray, np.ndarray]:
         """Losses (rows,) and right answers (rows,) of rows that went forward."""
@@ -247,22 +300,7 @@ class Propagation:
     def _judge(self, outputs: np.ndarray, targets: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self._loss.measure(outputs, targets, self._ending), outputs.argmax(axis=1) == labels
 
-    def backward(self, rows: Rows, scale: float) -> None:
-        """From the δ of the outputs, multiplied by `scale`, to the δ of every layer that trains."""
-        deltas, last = rows.deltas, self._layers[-1][0]
-        if scale != 1:
-            self._scale[()] = scale
-            np.multiply(deltas[last], self._scale, out=deltas[last])
-        for k in range(last, self._lowest, -1):
-            deltas[k].dot(self._layers[k][1].T, rows.temporary[k - 1])
-            np.multiply(rows.temporary[k - 1], deltas[k - 1], out=deltas[k - 1])
-
-    def stretches(self, gradient: np.ndarray | None = None) -> list[list[Stretch]]:
-        """For each shard of phase 3, the stretches of the flat vector that it works on, in order.
-
-        gradient : (P,) where the whole gradient is to go; None: all stretches share one small buffer
-            (each worker its own), so each gradient has to be used before the next is formed
-        """
+    def _stretches(self, gradient: np.ndarray | None) -> list[list[Stretch]]:
         block = BLOCK if len(self.network.parameters) < LARGE else 2 * BLOCK
         bounds: list[list[tuple]] = [[] for _ in range(self.shards)]
         for k, layer in enumerate(self.network.layers):
@@ -303,19 +341,19 @@ class Propagation:
             weights if weights.size else None, biases if biases.size else None,
         )  # fmt: skip
 
-    def gradient(self, stretch: Stretch, batch: Rows) -> np.ndarray:
-        """Form the gradient of a stretch from the activations and deltas of the whole batch."""
+    def _gradient(self, stretch: Stretch, batch: Rows) -> Calls:
+        """From the activations and deltas of the whole batch to the gradient of a stretch."""
+        calls: Calls = []
         delta = batch.deltas[stretch.layer]
         if stretch.weights is not None:
             a = batch.activations[stretch.layer - 1] if stretch.layer else batch.inputs[stretch.shard]
-            if a.shape[1] == len(stretch.weights):
-                a.T.dot(delta, stretch.weights)
-            else:  # np.dot would copy the columns first
-                np.matmul(a[:, stretch.rows].T, delta, out=stretch.weights)
+            # Of columns that lie apart, np.dot would make a copy first; otherwise it is the shorter call.
+            product = np.dot if len(stretch.weights) == a.shape[1] else np.matmul
+            calls.append(partial(product, a[:, stretch.rows].T, delta, stretch.weights))
         if stretch.biases is not None:
             product = self._layers[stretch.layer][-1]
-            product(self._ones[: len(delta)], delta, out=stretch.biases)
-        return stretch.gradient
+            calls.append(partial(product, self._ones[: len(delta)], delta, stretch.biases))
+        return calls
 
 
 class OneByOne(Propagation):
@@ -330,12 +368,14 @@ class OneByOne(Propagation):
         self._trained = [(k, layer, *_trains(layer)) for k, layer in enumerate(network.layers)]
         self._gradients = [np.empty_like(layer.weights) for layer in network.layers]
 
-    def enter(self, shard: int, batch: Rows) -> None:
-        x = batch.inputs[0][0]
+    def _enter(self, batch: Rows) -> list[Callable[[], object]]:
+        return [partial(self._enter_lit, batch.inputs[0][0], batch.sums[0][0])]
+
+    def _enter_lit(self, x: np.ndarray, out: np.ndarray) -> None:
         (self._lit,) = x.nonzero()
         self._light = x.take(self._lit)
         self._lit_weights = self._first_weights[0].take(self._lit, axis=0)
-        self._light.dot(self._lit_weights, batch.sums[0][0])
+        self._light.dot(self._lit_weights, out)
 
     def descend(self, batch: Rows) -> None:
         """Subtract each layer's gradient, already multiplied by the learning rate, from its parameters."""

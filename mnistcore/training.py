@@ -14,7 +14,7 @@ from mnistcore.errors import InputError
 from mnistcore.history import Epoch
 from mnistcore.network import Network
 from mnistcore.optimizers import SGD, Optimizer
-from mnistcore.propagation import OneByOne, Propagation, Rows
+from mnistcore.propagation import Calls, OneByOne, Propagation, Rows
 from mnistcore.schedules import Constant, Schedule
 from mnistcore.stopping import Patience, Stopping
 from mnistcore.streams import stream
@@ -154,14 +154,16 @@ class _Run:
         plain = isinstance(settings.optimizer, SGD) and not settings.l2 and settings.clip_norm is None
         self.one_by_one = size == 1 and plain
         self.between_looks = max(1, min(STEPS, REPORTED // size, self.steps))
+        self.whole_gradient = None if settings.clip_norm is None else np.empty_like(parameters)
         if self.one_by_one:
             self.propagation = OneByOne(network, self.between_looks)
         else:
-            self.propagation = Propagation(network, size, settings.shards, self.between_looks)
+            self.propagation = Propagation(
+                network, size, settings.shards, self.between_looks, gradient=self.whole_gradient
+            )
         self.shards = self.propagation.shards
         self.team = Team(min(workers, self.shards))
-        self.whole_gradient = None if settings.clip_norm is None else np.empty_like(parameters)
-        stretches = self.propagation.stretches(self.whole_gradient)
+        stretches = self.propagation.stretches
         self.squares = shared.zeros((self.shards,), np.float64)
         self.slots = shared.zeros((settings.optimizer.slots, len(parameters)), parameters.dtype)
         longest = max((s.end - s.start for shard in stretches for s in shard), default=0)
@@ -228,30 +230,32 @@ class _Run:
         settings, n, index = self.settings, len(chosen), self.step
         self.step += 1
         self.updates += 1
-        parts, batch = self.propagation.plan(n, index - first)
+        plan = self.propagation.plan(n, index - first)
         progress = number - 1 + (index + 0.5) / self.steps
         factor = settings.schedule.factor(progress, settings.epochs, self.clean_loss)
         self.rate = settings.optimizer.learning_rate * factor
         # Where the optimiser only multiplies by the learning rate, the (batch, K) deltas are the cheapest place.
         self.folded = self.rate if settings.optimizer.rate_folded else 1.0
-        scale = self.folded / n if settings.reduction == "mean" else self.folded
+        self.propagation.scale[()] = self.folded / n if settings.reduction == "mean" else self.folded
         if self.augmenters:
             for shard in own:
-                self._augment(shard, parts[shard], number, index, chosen)
+                self._augment(shard, plan.rows[shard], number, index, chosen)
             self.team.wait()
         for shard in own:
             if not self.augmenters:
-                self.window.take(chosen, batch.inputs[shard], shard)
-            self.propagation.enter(shard, batch)
+                self.window.take(chosen, plan.batch.inputs[shard], shard)
+            plan.enter[shard]()
         self.team.wait()
         for shard in own:
-            self._work_examples(shard, parts[shard], number, index, scale)
+            self.dropouts[shard].draw(plan.rows[shard], number, index)
+            for call in plan.passes[shard]:
+                call()
         self.team.wait()
         if self.one_by_one:
-            self.propagation.descend(batch)
+            self.propagation.descend(plan.batch)
         else:
             for shard in own:
-                self._work_parameters(shard, batch)
+                self._work_parameters(shard, plan.gradients[shard])
             if self.whole_gradient is not None:
                 self.team.wait()
                 self._update_clipped(own)
@@ -272,19 +276,14 @@ class _Run:
             for columns, inputs in zip(self.propagation.columns, rows.inputs, strict=True):
                 inputs[...] = images[:, columns]
 
-    def _work_examples(self, shard: int, rows: Rows, number: int, index: int, scale: float) -> None:
-        """Phase 2 for one shard: its examples forward and backward."""
-        if rows.start < rows.end:
-            self.dropouts[shard].draw(rows, number, index)
-            self.propagation.forward(rows)
-            self.propagation.backward(rows, scale)
-
-    def _work_parameters(self, shard: int, batch: Rows) -> None:
+    def _work_parameters(self, shard: int, gradients: list[Calls]) -> None:
         """Phase 3 for one shard: the gradient of its parameters, stretch by stretch, and their update."""
         l2 = self.settings.l2 * self.folded
         update, rate, updates = self.settings.optimizer.update, self.rate, self.updates
-        for stretch, slots, scratch in self.stretches[shard]:
-            g = self.propagation.gradient(stretch, batch)
+        for calls, (stretch, slots, scratch) in zip(gradients, self.stretches[shard], strict=True):
+            for call in calls:
+                call()
+            g = stretch.gradient
             if l2 and stretch.weights is not None:
                 count = stretch.weights.size
                 np.multiply(stretch.parameters[:count], l2, out=scratch[:count])
@@ -356,12 +355,12 @@ class _Run:
             self.measures[shard] = 0
             for start in range(shard * size, count, self.shards * size):
                 end = min(start + size, count)
-                _, batch = propagation.plan(end - start)
+                plan = propagation.plan(end - start)
                 propagation.expect(examples.labels[start:end])
-                window.copy(slice(start, end), batch.inputs[0])
-                propagation.enter(0, batch)
-                propagation.forward(batch)
-                losses, correct = propagation.judge(batch)
+                window.copy(slice(start, end), plan.batch.inputs[0])
+                for call in (*plan.enter, *plan.passes[0]):
+                    call()
+                losses, correct = propagation.judge(plan.batch)
                 self.measures[shard] += losses.sum(dtype=np.float64), correct.sum()
         self.team.wait()
         loss, correct = self.measures.sum(axis=0).tolist()

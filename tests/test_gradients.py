@@ -43,7 +43,7 @@ def network(activation, loss, output, bias, frozen, drop_rate, rng):
 
 def masks_of(net, drop_rate):
     """What dropout multiplies with in the first step of seed 0."""
-    rows = Propagation(net, BATCH).plan(BATCH)[1]
+    rows = Propagation(net, BATCH).plan(BATCH).batch
     rates = [layer.dense.drop_rate for layer in net.layers]
     units = [layer.dense.units for layer in net.layers]
     Dropout(rates, units, BATCH, seed=0, shard=0).draw(rows, epoch=1, step=0)

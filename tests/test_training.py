@@ -181,7 +181,7 @@ def test_a_gradient_formed_in_blocks_is_the_gradient(hidden):
 
 def test_dropout_drops_at_its_rate_scales_what_is_kept_and_repeats():
     network = Network(8, [Dense(500, drop_rate=0.3), Dense(10, "softmax")])
-    rows = Propagation(network, 64).plan(64)[1]
+    rows = Propagation(network, 64).plan(64).batch
     dropout = Dropout([0.3, 0.0], [500, 10], 64, seed=4, shard=0)
     dropout.draw(rows, 1, 0)
     mask = rows.masks[0].copy()
