@@ -40,8 +40,8 @@ from mnistcore.network import Layer, Network
 # A batch smaller than this many multiplications is not cut: smaller products and more calls would cost what it saves.
 SMALLEST_SHARD = 1 << 20
 # Elements of a gradient that is formed at a time: few enough to be used while still in the cache. Networks with more
-# than LARGE parameters have the memory for twice as many, which makes their products a little faster.
-BLOCK, LARGE = 1 << 16, 1 << 20
+# than LARGE parameters have the memory for more, which makes their products a little faster.
+BLOCK, LARGE_BLOCK, LARGE = 40 << 10, 128 << 10, 1 << 20
 # Batches of so many examples have their few outputs column by column in memory, so that sums over them run along the
 # batch. In smaller batches it is the number and the length of the calls that counts.
 COLUMNS = 16
@@ -173,8 +173,6 @@ class Propagation:
             for layer in network.layers
         ]
         self._largest = -(-batch_size // self.shards)  # examples of a shard
-        room = self._largest * max(units[:-1], default=0)
-        self._temporary, self._positive = np.empty(room, dtype), np.empty(room, bool)
         self._loss, self._ending = LOSSES[network.loss], network.layers[-1].dense.activation
         self.scale = np.ones((), dtype)
         # np.dot is the shorter call, but cannot write column by column.
@@ -185,7 +183,11 @@ class Propagation:
         ]
         self._first_weights = [network.layers[0].weights[c] for c in self.columns]
         self._lowest = next((k for k, layer in enumerate(network.layers) if any(_trains(layer))), len(units))
-        self.stretches = self._stretches(gradient) if training else [[]] * self.shards
+        cuts = self._cuts() if training else [[]] * self.shards
+        longest = 0 if gradient is not None else max((end - start for cut in cuts for start, _, end, *_ in cut), default=0)
+        # Booleans, ∂loss/∂a and gradients have their turns in this, one after the other.
+        self._room = np.empty(max(self._largest * max(units[:-1], default=0), longest), dtype)
+        self.stretches = [[self._stretch(*cut, gradient) for cut in shard] for shard in cuts]
         self._plans: dict[tuple[int, int], Plan] = {}
 
     def expect(self, labels: np.ndarray) -> None:
@@ -221,7 +223,7 @@ class Propagation:
         return Rows(
             a, b, self._targets[0][a:b], self._labels[0, a:b], cut(self._inputs),
             cut(self._sums) or activations[:1], activations, cut(self._deltas), cut(self._masks),
-            room(self._temporary), room(self._positive),
+            room(self._room), room(self._room.view(bool)),
         )  # fmt: skip
 
     def _of_step(self, plan: Plan, step: int) -> Plan:
@@ -300,8 +302,9 @@ class Propagation:
     def _judge(self, outputs: np.ndarray, targets: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return self._loss.measure(outputs, targets, self._ending), outputs.argmax(axis=1) == labels
 
-    def _stretches(self, gradient: np.ndarray | None) -> list[list[Stretch]]:
-        block = BLOCK if len(self.network.parameters) < LARGE else 2 * BLOCK
+    def _cuts(self) -> list[list[tuple[int, int, int, int, int, slice]]]:
+        """For each shard, where its stretches lie in the flat vector and in the network."""
+        block = BLOCK if len(self.network.parameters) < LARGE else LARGE_BLOCK
         bounds: list[list[tuple]] = [[] for _ in range(self.shards)]
         for k, layer in enumerate(self.network.layers):
             fan_in, units = layer.weights.shape
@@ -316,10 +319,7 @@ class Propagation:
                 for top in range(first, past, height):
                     rows = slice(top, min(top + height, past))
                     bounds[shard].append((k, shard, rows, with_biases and rows.stop == fan_in))
-        cuts = [[self._cut(*bound) for bound in shard] for shard in bounds]
-        longest = max((end - start for shard in cuts for start, _, end, *_ in shard), default=0)
-        room = np.empty(longest if gradient is None else 0, self.network.precision)
-        return [[self._stretch(*cut, room, gradient) for cut in shard] for shard in cuts]
+        return [[self._cut(*bound) for bound in shard] for shard in bounds]
 
     def _cut(self, k: int, shard: int, rows: slice, with_biases: bool) -> tuple[int, int, int, int, int, slice]:
         """Where some rows of a layer's weights begin, where its biases begin, and where all of it ends."""
@@ -329,10 +329,9 @@ class Propagation:
         return layer.start + rows.start * units, middle, middle + units * with_biases, k, shard, rows
 
     def _stretch(
-        self, start: int, middle: int, end: int, k: int, shard: int, rows: slice,
-        room: np.ndarray, gradient: np.ndarray | None,
-    ) -> Stretch:  # fmt: skip
-        g = room[: end - start] if gradient is None else gradient[start:end]
+        self, start: int, middle: int, end: int, k: int, shard: int, rows: slice, gradient: np.ndarray | None
+    ) -> Stretch:
+        g = self._room[: end - start] if gradient is None else gradient[start:end]
         shape = rows.stop - rows.start, self.network.layers[k].dense.units
         weights, biases = g[: middle - start].reshape(shape), g[middle - start :]
         first = 0 if k else self.columns[shard].start

@@ -22,7 +22,7 @@ from mnistcore.team import Team
 from mnistcore.windows import Window
 
 # Steps between two looks at the losses, the clock and the progress bar: so many, or as many as have so many examples.
-STEPS, REPORTED = 64, 2048
+STEPS, REPORTED = 64, 1024
 MEASURED = 512  # examples at a time when only a loss is measured
 
 
