@@ -30,10 +30,11 @@ class Loss(NamedTuple):
 
 
 def cross_entropy_delta(z, targets, delta, activation):
-    np.subtract(z, np.maximum.reduce(z, axis=1, keepdims=True), out=delta)
-    np.exp(delta, out=delta)
-    np.divide(delta, np.add.reduce(delta, axis=1, keepdims=True), out=delta)
-    np.subtract(delta, targets, out=delta)
+    # Arguments by position (axis, dtype, out, keepdims), which takes NumPy less time to read.
+    np.subtract(z, np.maximum.reduce(z, 1, None, None, True), delta)
+    np.exp(delta, delta)
+    np.divide(delta, np.add.reduce(delta, 1, None, None, True), delta)
+    np.subtract(delta, targets, delta)
 
 
 def cross_entropy(z, targets, activation):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple, Protocol
 
 import numpy as np
@@ -14,7 +15,7 @@ from mnistcore.errors import InputError
 from mnistcore.history import Epoch
 from mnistcore.network import Network
 from mnistcore.optimizers import SGD, Optimizer
-from mnistcore.propagation import Calls, OneByOne, Propagation, Rows
+from mnistcore.propagation import Calls, OneByOne, Propagation, Rows, Stretch
 from mnistcore.schedules import Constant, Schedule
 from mnistcore.stopping import Patience, Stopping
 from mnistcore.streams import stream
@@ -169,9 +170,9 @@ class _Run:
         longest = max((s.end - s.start for shard in stretches for s in shard), default=0)
         uses_scratch = settings.l2 or settings.optimizer.uses_scratch
         scratch = np.empty((self.shards, longest if uses_scratch else 0), parameters.dtype)
-        # For each shard: its stretches, each with the optimiser's memory of it and with room like it.
+        # For each shard: its stretches, each with room like it, and with its update, which wants rate and step.
         self.stretches = [
-            [(s, self.slots[:, s.start : s.end], room[: s.end - s.start]) for s in shard]
+            [(s, room[: s.end - s.start], self._update(s, room[: s.end - s.start])) for s in shard]
             for shard, room in zip(stretches, scratch, strict=True)
         ]
 
@@ -180,7 +181,7 @@ class _Run:
         rates = [layer.dense.drop_rate for layer in network.layers]
         units = [layer.dense.units for layer in network.layers]
         rows = -(-size // self.shards)
-        self.dropouts = [Dropout(rates, units, rows, seed, shard) for shard in range(self.shards)]
+        self.dropouts = [Dropout(rates, units, rows, seed, shard) for shard in range(self.shards)] if any(rates) else []
         self.augmenters = [settings.augmenter() for _ in range(self.shards)] if settings.augmenter else []
         self.whole_images = Window(examples.images)
         self.altered = np.empty((rows if self.augmenters else 0, network.features), parameters.dtype)
@@ -193,6 +194,10 @@ class _Run:
         # Of the examples of the epoch, in its order.
         self.losses, self.correct = shared.zeros((self.used,), parameters.dtype), shared.zeros((self.used,), bool)
         self.measures = shared.zeros((self.shards, 2), np.float64)
+
+    def _update(self, stretch: Stretch, scratch: np.ndarray) -> Callable[[float, int], None]:
+        slots = self.slots[:, stretch.start : stretch.end]
+        return partial(self.settings.optimizer.update, stretch.parameters, stretch.gradient, slots, scratch)
 
     def epoch(self) -> None:
         """Go through the examples once, or through what is left of them in this epoch."""
@@ -227,43 +232,48 @@ class _Run:
         self._look(number, looked, looked + len(chosen))
 
     def _take_step(self, number: int, first: int, own: range, chosen: np.ndarray) -> None:
-        settings, n, index = self.settings, len(chosen), self.step
+        index, propagation, wait = self.step, self.propagation, self.team.wait
+        plan = propagation.plan(len(chosen), index - first)
         self.step += 1
         self.updates += 1
-        plan = self.propagation.plan(n, index - first)
-        progress = number - 1 + (index + 0.5) / self.steps
-        factor = settings.schedule.factor(progress, settings.epochs, self.clean_loss)
-        self.rate = settings.optimizer.learning_rate * factor
-        # Where the optimiser only multiplies by the learning rate, the (batch, K) deltas are the cheapest place.
-        self.folded = self.rate if settings.optimizer.rate_folded else 1.0
-        self.propagation.scale[()] = self.folded / n if settings.reduction == "mean" else self.folded
+        self._set_rate(number - 1 + (index + 0.5) / self.steps, len(chosen))
         if self.augmenters:
             for shard in own:
                 self._augment(shard, plan.rows[shard], number, index, chosen)
-            self.team.wait()
+            wait()
         for shard in own:
             if not self.augmenters:
                 self.window.take(chosen, plan.batch.inputs[shard], shard)
             plan.enter[shard]()
-        self.team.wait()
+        wait()
         for shard in own:
-            self.dropouts[shard].draw(plan.rows[shard], number, index)
+            if self.dropouts:
+                self.dropouts[shard].draw(plan.rows[shard], number, index)
             for call in plan.passes[shard]:
                 call()
-        self.team.wait()
+        wait()
         if self.one_by_one:
-            self.propagation.descend(plan.batch)
+            propagation.descend(plan.batch)
         else:
             for shard in own:
                 self._work_parameters(shard, plan.gradients[shard])
             if self.whole_gradient is not None:
-                self.team.wait()
+                wait()
                 self._update_clipped(own)
-        averaging = settings.averaging
+        averaging = self.settings.averaging
         if averaging is not None and self.updates % averaging.steps == 0:
-            self.team.wait()
+            wait()
             self.average *= averaging.decay
             self.average += (1 - averaging.decay) * self.parameters
+
+    def _set_rate(self, progress: float, examples: int) -> None:
+        """The learning rate after `progress` epochs, and what the step's (batch, K) deltas are multiplied with."""
+        settings = self.settings
+        factor = settings.schedule.factor(progress, settings.epochs, self.clean_loss)
+        self.rate = settings.optimizer.learning_rate * factor
+        # Where the optimiser only multiplies by the learning rate, these deltas are the cheapest place.
+        self.folded = self.rate if settings.optimizer.rate_folded else 1.0
+        self.propagation.scale[()] = self.folded / examples if settings.reduction == "mean" else self.folded
 
     def _augment(self, shard: int, rows: Rows, number: int, index: int, chosen: np.ndarray) -> None:
         """Before phase 1: alter the images of one shard of phase 2, which need all their columns."""
@@ -278,30 +288,27 @@ class _Run:
 
     def _work_parameters(self, shard: int, gradients: list[Calls]) -> None:
         """Phase 3 for one shard: the gradient of its parameters, stretch by stretch, and their update."""
-        l2 = self.settings.l2 * self.folded
-        update, rate, updates = self.settings.optimizer.update, self.rate, self.updates
-        for calls, (stretch, slots, scratch) in zip(gradients, self.stretches[shard], strict=True):
+        l2, at_once = self.settings.l2 * self.folded, self.whole_gradient is None
+        rate, updates = self.rate, self.updates
+        for calls, (stretch, scratch, update) in zip(gradients, self.stretches[shard]):  # noqa: B905 (takes longer)
             for call in calls:
                 call()
-            g = stretch.gradient
             if l2 and stretch.weights is not None:
                 count = stretch.weights.size
                 np.multiply(stretch.parameters[:count], l2, out=scratch[:count])
-                np.add(g[:count], scratch[:count], out=g[:count])
-            if self.whole_gradient is None:
-                update(stretch.parameters, g, slots, scratch, rate, updates)
-        if self.whole_gradient is not None:
+                np.add(stretch.gradient[:count], scratch[:count], out=stretch.gradient[:count])
+            if at_once:
+                update(rate, updates)
+        if not at_once:
             self.squares[shard] = sum(float(np.dot(s.gradient, s.gradient)) for s, _, _ in self.stretches[shard])
 
     def _update_clipped(self, own: range) -> None:
         norm = math.sqrt(self.squares.sum()) / self.folded if self.folded else 0.0
         for shard in own:
-            for stretch, slots, scratch in self.stretches[shard]:
+            for stretch, _, update in self.stretches[shard]:
                 if norm > self.settings.clip_norm:
                     np.multiply(stretch.gradient, self.settings.clip_norm / norm, out=stretch.gradient)
-                self.settings.optimizer.update(
-                    stretch.parameters, stretch.gradient, slots, scratch, self.rate, self.updates
-                )
+                update(self.rate, self.updates)
 
     def _judge(self, first: int, own: range, examples: int) -> None:
         """Losses and right answers of the steps since `first`, of which each worker finds a part."""
