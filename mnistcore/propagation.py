@@ -1,19 +1,20 @@
 """Forward and backward through a network, batch after batch, in buffers that are allocated once.
 
-A batch is worked in three phases, each cut into a fixed number of shards:
+A batch is worked in three phases, each cut into a fixed number of shards or parts:
 
 1. By inputs. Each shard takes its columns of the batch's images through its rows
    of the first weights: a partial sum of the first layer's pre-activations.
-2. By examples. Each shard adds these up for its rows of the batch and takes them
+2. By examples. Each part adds these up for its rows of the batch and takes them
    forward to the loss and back to the deltas, δ = ∂loss/∂z, of every layer; no
-   row needs another.
+   row needs another. Of a small batch there is one part, which each worker does
+   for itself, in memory of its own.
 3. By parameters. Each shard forms the gradient of its rows of every weight
    matrix, aᵀ δ over the whole batch, and may update them at once. Those of the
    first matrix are the rows of phase 1: a shard goes on to the next batch without
    waiting for the others, and most of the parameters stay in one worker's cache.
 
-So no gradient is ever summed over shards, and the bits depend on the number of
-shards, never on how many workers they are given to.
+So no gradient is ever summed over parts of a batch, and the bits depend on the
+numbers of shards and parts, never on how many workers they are given to.
 
 In a small network most of a step's time goes into calls. So each is prepared once,
 with its function and its arrays, and a step only makes them, one after the other.
@@ -37,8 +38,10 @@ from mnistcore.activations import ACTIVATIONS
 from mnistcore.losses import LOSSES
 from mnistcore.network import Layer, Network
 
-# A batch smaller than this many multiplications is not cut: smaller products and more calls would cost what it saves.
-SMALLEST_SHARD = 1 << 20
+# Shards have at least so many multiplications of a batch, and so have parts of phase 2, which is more calls and less
+# work: with smaller ones, those calls and waiting would cost more than is saved.
+SMALLEST_SHARD, SMALLEST_PART = 1 << 17, 1 << 20
+SMALLEST_CUT = 1 << 12  # weights; of a smaller matrix than this, one shard forms the gradient
 # Elements of a gradient that is formed at a time: few enough to be used while still in the cache. Networks with more
 # than LARGE parameters have the memory for more, which makes their products a little faster.
 BLOCK, LARGE_BLOCK, LARGE = 40 << 10, 128 << 10, 1 << 20
@@ -52,7 +55,7 @@ Calls = list[Callable[[], object]]
 
 @dataclass(frozen=True)
 class Rows:
-    """Views of the buffers for some rows of a batch: one shard of phase 2, or the whole batch.
+    """Views of the buffers for some rows of a batch: one part of phase 2, or the whole batch.
 
     start, end : which rows of the batch
     labels (rows,), one-hot targets (rows, K)
@@ -61,7 +64,7 @@ class Rows:
     activations[k] : (rows, units) outputs of layer k, after dropout; of the output layer, the pre-activations
     deltas[k] : (rows, units) δ of layer k; between the passes, the slope of its activation
     masks[k] : (rows, units) what dropout multiplies with; None: no dropout in layer k
-    temporary[k], positive[k] : (rows, units) room in a hidden layer for ∂loss/∂a, and for booleans; of a shard
+    temporary[k], positive[k] : (rows, units) room in a hidden layer for ∂loss/∂a, and for booleans; of a part
     """
 
     start: int
@@ -101,11 +104,11 @@ class Stretch:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be done with a batch, each list by shard.
+    """What is to be done with a batch.
 
-    batch, rows[shard] : views of the buffers, for the whole batch and for the shards of phase 2
+    batch, rows[part] : views of the buffers, for the whole batch and for the parts of phase 2
     enter[shard] : the call that phase 1 is, once the inputs are there
-    passes[shard] : the calls of phase 2
+    passes[part] : the calls of phase 2
     gradients[shard] : the calls that form the gradient of each of its stretches, in their order
     """
 
@@ -122,7 +125,7 @@ class Propagation:
     Parameters
     ----------
     network : its parameters are read in place
-    shards : into how many parts each phase is cut; small batches of small networks are not
+    shards : into how many each phase is cut; small batches of small networks are not
     steps : for how many batches there is room for labels and outputs
     training : whether deltas are wanted, and dropout applied
     gradient : (P,) where the whole gradient is to go; None: all stretches share one small buffer
@@ -130,13 +133,13 @@ class Propagation:
 
     Attributes
     ----------
-    shards : into how many parts it came to be
+    shards, parts : into how many shards phases 1 and 3 came to be cut, and into how many parts phase 2
     stretches : for each shard of phase 3, the stretches of the flat vector that it works on, in order
     scale : () what the δ of the outputs are multiplied with
+    largest : examples of a part, at most
     columns : which columns of the images are each shard's, in phase 1
 
-    What one worker of a team writes and another one reads (inputs, activations, deltas) is in memory that
-    they share.
+    What one worker of a team writes and another one reads is in memory that they share.
     """
 
     def __init__(
@@ -145,7 +148,10 @@ class Propagation:
     ) -> None:  # fmt: skip
         self.network, self.training = network, training
         multiplications = batch_size * len(network.parameters)
-        self.shards = max(1, min(shards, multiplications // SMALLEST_SHARD))
+        self.shards, self.parts = (
+            max(1, min(shards, multiplications // smallest)) for smallest in (SMALLEST_SHARD, SMALLEST_PART)
+        )
+        zeros = np.zeros if self.parts == 1 else shared.zeros
         dtype, units = network.precision, [layer.dense.units for layer in network.layers]
         bounds = [network.features * shard // self.shards for shard in range(self.shards + 1)]
         self.columns = [slice(a, b) for a, b in pairwise(bounds)]
@@ -159,20 +165,20 @@ class Propagation:
             array.transpose(0, 2, 1) if by_columns else array
             for array in (
                 np.empty(shape, dtype),
-                shared.zeros(shape, dtype),
-                shared.zeros((int(training), *shape[1:]), dtype),
+                zeros(shape, dtype),
+                zeros((int(training), *shape[1:]), dtype),
             )
         )
         shapes = [(batch_size, n) for n in units[:-1]]
-        self._activations = [shared.zeros(shape, dtype) for shape in shapes]
+        self._activations = [zeros(shape, dtype) for shape in shapes]
         self._deltas: list[np.ndarray | None] = [None] * len(units)
         if training:
-            self._deltas = [*(shared.zeros(shape, dtype) for shape in shapes), output_deltas[0]]
+            self._deltas = [*(zeros(shape, dtype) for shape in shapes), output_deltas[0]]
         self._masks = [
             np.empty((batch_size, layer.dense.units), dtype) if training and layer.dense.drop_rate else None
             for layer in network.layers
         ]
-        self._largest = -(-batch_size // self.shards)  # examples of a shard
+        self.largest = -(-batch_size // self.parts)
         self._loss, self._ending = LOSSES[network.loss], network.layers[-1].dense.activation
         self.scale = np.ones((), dtype)
         # np.dot is the shorter call, but cannot write column by column.
@@ -186,7 +192,7 @@ class Propagation:
         cuts = self._cuts() if training else [[]] * self.shards
         longest = 0 if gradient is not None else max((end - start for cut in cuts for start, _, end, *_ in cut), default=0)
         # Booleans, ∂loss/∂a and gradients have their turns in this, one after the other.
-        self._room = np.empty(max(self._largest * max(units[:-1], default=0), longest), dtype)
+        self._room = np.empty(max(self.largest * max(units[:-1], default=0), longest), dtype)
         self.stretches = [[self._stretch(*cut, gradient) for cut in shard] for shard in cuts]
         self._plans: dict[tuple[int, int], Plan] = {}
 
@@ -202,10 +208,10 @@ class Propagation:
             if step:
                 self._plans[key] = self._of_step(self.plan(examples), step)
             else:
-                bounds = [examples * shard // self.shards for shard in range(self.shards + 1)]
+                bounds = [examples * part // self.parts for part in range(self.parts + 1)]
                 rows, batch = [self._rows(a, b) for a, b in pairwise(bounds)], self._rows(0, examples)
                 self._plans[key] = Plan(
-                    batch, rows, self._enter(batch), [self._pass(shard) for shard in rows],
+                    batch, rows, self._enter(batch), [self._pass(part) for part in rows],
                     [[self._gradient(stretch, batch) for stretch in shard] for shard in self.stretches],
                 )  # fmt: skip
         return self._plans[key]
@@ -215,8 +221,8 @@ class Propagation:
             return [None if array is None else array[a:b] for array in arrays]
 
         def room(array: np.ndarray) -> list[np.ndarray]:
-            # There is room for one shard; as a whole, a batch goes through no pass.
-            return [array[: (b - a) * n].reshape(b - a, n) for n in units] if b - a <= self._largest else []
+            # There is room for one part; as a whole, a batch goes through no pass.
+            return [array[: (b - a) * n].reshape(b - a, n) for n in units] if b - a <= self.largest else []
 
         units = [layer.dense.units for layer in self.network.layers[:-1]]
         activations = [*cut(self._activations), self._outputs[0][a:b]]
@@ -240,9 +246,9 @@ class Propagation:
                 activations=activations,
             )
 
-        batch, rows = moved(plan.batch), [moved(shard) for shard in plan.rows]
+        batch, rows = moved(plan.batch), [moved(part) for part in plan.rows]
         return replace(
-            plan, batch=batch, rows=rows, enter=self._enter(batch), passes=[self._pass(shard) for shard in rows]
+            plan, batch=batch, rows=rows, enter=self._enter(batch), passes=[self._pass(part) for part in rows]
         )
 
     def _enter(self, batch: Rows) -> list[Callable[[], object]]:
@@ -314,8 +320,10 @@ class Propagation:
                     bounds[-1].append((k, self.shards - 1, slice(fan_in, fan_in), True))
                 continue
             height = max(1, block // units)
-            for shard in range(self.shards):
-                first, past = fan_in * shard // self.shards, fan_in * (shard + 1) // self.shards
+            # A small matrix is the first shard's; the first matrix goes by the columns of the images.
+            shards = self.shards if k == 0 or layer.weights.size >= SMALLEST_CUT else 1
+            for shard in range(shards):
+                first, past = fan_in * shard // shards, fan_in * (shard + 1) // shards
                 for top in range(first, past, height):
                     rows = slice(top, min(top + height, past))
                     bounds[shard].append((k, shard, rows, with_biases and rows.stop == fan_in))

@@ -180,11 +180,11 @@ class _Run:
         self.labels = np.asarray(examples.labels)
         rates = [layer.dense.drop_rate for layer in network.layers]
         units = [layer.dense.units for layer in network.layers]
-        rows = -(-size // self.shards)
-        self.dropouts = [Dropout(rates, units, rows, seed, shard) for shard in range(self.shards)] if any(rates) else []
+        rows, parts = self.propagation.largest, range(self.propagation.parts)
+        self.dropouts = [Dropout(rates, units, rows, seed, part) for part in parts] if any(rates) else []
         self.augmenters = [settings.augmenter() for _ in range(self.shards)] if settings.augmenter else []
         self.whole_images = Window(examples.images)
-        self.altered = np.empty((rows if self.augmenters else 0, network.features), parameters.dtype)
+        self.altered = np.empty((-(-size // self.shards) if self.augmenters else 0, network.features), parameters.dtype)
 
         self.history: list[Epoch] = []
         self.step, self.updates, self.finished = 0, 0, False
@@ -223,15 +223,16 @@ class _Run:
 
     def _take_steps(self, number: int, chosen: np.ndarray) -> None:
         """Some steps in a row, through the chosen examples, and then a look at how they went."""
-        own = self.team.own(self.shards)
+        team, parts = self.team, self.propagation.parts
+        own, own_parts = team.own(self.shards), team.own(parts) if parts > 1 else range(1)
         self.propagation.expect(self.labels[chosen])
         first, looked = self.step, self.step * self.size
         for start in range(0, len(chosen), self.size):
-            self._take_step(number, first, own, chosen[start : start + self.size])
+            self._take_step(number, first, own, own_parts, chosen[start : start + self.size])
         self._judge(first, own, len(chosen))
         self._look(number, looked, looked + len(chosen))
 
-    def _take_step(self, number: int, first: int, own: range, chosen: np.ndarray) -> None:
+    def _take_step(self, number: int, first: int, own: range, own_parts: range, chosen: np.ndarray) -> None:
         index, propagation, wait = self.step, self.propagation, self.team.wait
         plan = propagation.plan(len(chosen), index - first)
         self.step += 1
@@ -239,17 +240,17 @@ class _Run:
         self._set_rate(number - 1 + (index + 0.5) / self.steps, len(chosen))
         if self.augmenters:
             for shard in own:
-                self._augment(shard, plan.rows[shard], number, index, chosen)
+                self._augment(shard, plan.batch.inputs, number, index, chosen)
             wait()
         for shard in own:
             if not self.augmenters:
                 self.window.take(chosen, plan.batch.inputs[shard], shard)
             plan.enter[shard]()
         wait()
-        for shard in own:
+        for part in own_parts:
             if self.dropouts:
-                self.dropouts[shard].draw(plan.rows[shard], number, index)
-            for call in plan.passes[shard]:
+                self.dropouts[part].draw(plan.rows[part], number, index)
+            for call in plan.passes[part]:
                 call()
         wait()
         if self.one_by_one:
@@ -275,16 +276,17 @@ class _Run:
         self.folded = self.rate if settings.optimizer.rate_folded else 1.0
         self.propagation.scale[()] = self.folded / examples if settings.reduction == "mean" else self.folded
 
-    def _augment(self, shard: int, rows: Rows, number: int, index: int, chosen: np.ndarray) -> None:
-        """Before phase 1: alter the images of one shard of phase 2, which need all their columns."""
-        images = self.altered[: rows.end - rows.start]
+    def _augment(self, shard: int, inputs: list[np.ndarray], number: int, index: int, chosen: np.ndarray) -> None:
+        """Before phase 1: alter a share of the chosen images, which needs all their columns."""
+        start, end = (len(chosen) * bound // self.shards for bound in (shard, shard + 1))
+        images = self.altered[: end - start]
         if len(images):
             originals = np.empty_like(images)
-            self.whole_images.take(chosen[rows.start : rows.end], originals)
+            self.whole_images.take(chosen[start:end], originals)
             generator = stream(self.seed, "augmentation", number, index, shard)
             self.augmenters[shard](originals, generator, images)
-            for columns, inputs in zip(self.propagation.columns, rows.inputs, strict=True):
-                inputs[...] = images[:, columns]
+            for columns, array in zip(self.propagation.columns, inputs, strict=True):
+                array[start:end] = images[:, columns]
 
     def _work_parameters(self, shard: int, gradients: list[Calls]) -> None:
         """Phase 3 for one shard: the gradient of its parameters, stretch by stretch, and their update."""
