@@ -239,6 +239,7 @@ class _Run:
         self.updates += 1
         self._set_rate(number - 1 + (index + 0.5) / self.steps, len(chosen))
         if self.augmenters:
+            wait()  # until nobody works with the images of the last step any more
             for shard in own:
                 self._augment(shard, plan.batch.inputs, number, index, chosen)
             wait()

@@ -1,6 +1,9 @@
 """The training loop: what each setting does, resuming, diverging, memory; and the ten lines of the README."""
 
 import math
+import os
+import random
+import time
 import tracemalloc
 
 import numpy as np
@@ -18,6 +21,7 @@ from mnistcore.propagation import BLOCK, LARGE, Propagation
 from mnistcore.schedules import Constant, Cosine, LossBands, Steps
 from mnistcore.stopping import FirstRise, LossTarget, Patience
 from mnistcore.streams import stream
+from mnistcore.team import Team
 from mnistcore.training import Averaging, Diverged, Examples, Settings, train
 
 
@@ -51,6 +55,59 @@ def test_workers_do_not_change_the_bits(hidden, clip_norm):
         network = fresh(200, 10, "float32", hidden)
         data = blobs(230, 200, 10, "float32")
         settings = Settings(epochs=2, batch_size=100, optimizer=Momentum(0.05), shards=5, clip_norm=clip_norm)
+        train(network, data, settings, workers=workers)
+        results.append(network.parameters.tobytes())
+    assert len(set(results)) == 1
+
+
+class Noise:
+    """Adds to each pixel, and dawdles."""
+
+    def __call__(self, images, generator, out):
+        np.add(images, generator.random(images.shape, images.dtype), out=out)
+        dawdle()
+
+
+class Dawdling(Momentum):
+    def update(self, *args):
+        super().update(*args)
+        dawdle()
+
+
+def dawdle():
+    """Wait for up to a millisecond, each process for times of its own."""
+    time.sleep(DELAYS.setdefault(os.getpid(), random.Random(os.getpid())).random() / 1000)
+
+
+DELAYS = {}
+
+
+@pytest.mark.parametrize("hidden", [(), (30,), (300, 120)])  # shards of 2,000 to 110,000 weights
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"clip_norm": 0.5, "l2": 0.01},
+        {"averaging": Averaging(0.8, 1)},
+        {"augmenter": Noise},
+        {"shards": 5},
+    ],
+)
+def test_no_worker_runs_ahead_of_what_others_still_need(hidden, options, monkeypatch):
+    """However long each process takes over each part of a step."""
+    wait, results = Team.wait, []
+
+    def late(team):
+        wait(team)
+        dawdle()
+
+    monkeypatch.setattr("mnistcore.propagation.SMALLEST_SHARD", 1)
+    data = blobs(230, 200, 10, "float32")
+    for workers in (1, 2, 3):
+        network = fresh(200, 10, "float32", [Dense(units, "relu", drop_rate=0.2) for units in hidden])
+        settings = Settings(**{"epochs": 8, "batch_size": 100, "optimizer": Dawdling(0.05), "shards": 3} | options)
+        if workers > 1:
+            monkeypatch.setattr(Team, "wait", late)
         train(network, data, settings, workers=workers)
         results.append(network.parameters.tobytes())
     assert len(set(results)) == 1
@@ -161,12 +218,14 @@ def test_loss_and_accuracy_of_an_epoch_are_those_of_its_examples(loss, output, b
     assert epoch.train_accuracy == (network.predict(data.images) == data.labels).mean()
 
 
-@pytest.mark.parametrize("hidden", [500, 1100])  # gradients in blocks, and in the larger blocks of a large network
-def test_a_gradient_formed_in_blocks_is_the_gradient(hidden):
+@pytest.mark.parametrize("hidden", [30, 500, 1100])  # gradients whole, in blocks, and in the larger ones of a large network
+def test_a_gradient_formed_by_two_workers_is_the_gradient(hidden):
     data = blobs(20, 1000, 10)
     network = Network(1000, [Dense(hidden), Dense(10, "softmax")], precision="float64").initialize(stream(2, "weights"))
     (w1, b1), (w2, b2) = [(layer.weights.copy(), layer.biases.copy()) for layer in network.layers]
-    assert (network.parameters.size >= LARGE) == (hidden == 1100) and w1.size > 4 * BLOCK
+    assert (network.parameters.size >= LARGE) == (hidden == 1100) and (w1.size > 4 * BLOCK) == (hidden > 30)
+    propagation = Propagation(network, 20, 2)
+    assert (propagation.shards, propagation.parts) == (2, 1 if hidden == 30 else 2)
     train(network, data, Settings(epochs=1, batch_size=20, optimizer=SGD(0.5)), workers=2)
 
     x, t = data.images, np.eye(10)[data.labels]
