@@ -224,9 +224,9 @@ def test_a_gradient_formed_by_two_workers_is_the_gradient(hidden):
     network = Network(1000, [Dense(hidden), Dense(10, "softmax")], precision="float64").initialize(stream(2, "weights"))
     (w1, b1), (w2, b2) = [(layer.weights.copy(), layer.biases.copy()) for layer in network.layers]
     assert (network.parameters.size >= LARGE) == (hidden == 1100) and (w1.size > 4 * BLOCK) == (hidden > 30)
-    propagation = Propagation(network, 20, 2)
-    assert (propagation.shards, propagation.parts) == (2, 1 if hidden == 30 else 2)
-    train(network, data, Settings(epochs=1, batch_size=20, optimizer=SGD(0.5)), workers=2)
+    propagation = Propagation(network, 20, 3)
+    assert (propagation.shards, propagation.parts) == (3, 1 if hidden == 30 else 3)
+    train(network, data, Settings(epochs=1, batch_size=20, optimizer=SGD(0.5), shards=3), workers=2)
 
     x, t = data.images, np.eye(10)[data.labels]
     a = np.maximum(x @ w1 + b1, 0)
