@@ -38,10 +38,10 @@ from mnistcore.activations import ACTIVATIONS
 from mnistcore.losses import LOSSES
 from mnistcore.network import Layer, Network
 
-# Shards have at least so many multiplications of a batch, and so have parts of phase 2, which is more calls and less
-# work: with smaller ones, those calls and waiting would cost more than is saved.
+# A batch is not cut so far that a shard, or a part of phase 2, would have fewer of its multiplications than this: the
+# calls and the waiting would cost more than is saved. Phase 2 has more calls for its work.
 SMALLEST_SHARD, SMALLEST_PART = 1 << 17, 1 << 20
-SMALLEST_CUT = 1 << 12  # weights; of a smaller matrix than this, one shard forms the gradient
+SMALLEST_CUT = 1 << 12  # weights; of a smaller matrix one shard forms the gradient
 # Elements of a gradient that is formed at a time: few enough to be used while still in the cache. Networks with more
 # than LARGE parameters have the memory for more, which makes their products a little faster.
 BLOCK, LARGE_BLOCK, LARGE = 40 << 10, 128 << 10, 1 << 20
@@ -59,7 +59,7 @@ class Rows:
 
     start, end : which rows of the batch
     labels (rows,), one-hot targets (rows, K)
-    inputs[shard] : (rows, columns) those columns of the images that are a shard's of phase 1
+    inputs[shard] : (rows, columns) those columns of the images that are the shard's in phase 1
     sums[shard] : (rows, units) its partial sum of the first layer; that of an only shard is activations[0]
     activations[k] : (rows, units) outputs of layer k, after dropout; of the output layer, the pre-activations
     deltas[k] : (rows, units) δ of layer k; between the passes, the slope of its activation
@@ -84,7 +84,7 @@ class Rows:
 class Stretch:
     """A stretch of the flat vector: some rows of a layer's weights, its biases, or both, one after the other.
 
-    rows : which columns of the layer's inputs meet those weights; of the first layer, of the shard's inputs
+    rows : which columns of the layer's inputs meet those weights; in the first layer, of the shard's columns
     parameters : (end − start,) themselves
     weights : (rows, units) room for the gradient of the weights; None: not of this stretch
     biases : (units,) room for that of the biases; None: not of this stretch
@@ -107,7 +107,7 @@ class Plan:
     """What is to be done with a batch.
 
     batch, rows[part] : views of the buffers, for the whole batch and for the parts of phase 2
-    enter[shard] : the call that phase 1 is, once the inputs are there
+    enter[shard] : the call that is phase 1, once the inputs are there
     passes[part] : the calls of phase 2
     gradients[shard] : the calls that form the gradient of each of its stretches, in their order
     """
@@ -125,7 +125,7 @@ class Propagation:
     Parameters
     ----------
     network : its parameters are read in place
-    shards : into how many each phase is cut; small batches of small networks are not
+    shards : into how many parts each phase may be cut
     steps : for how many batches there is room for labels and outputs
     training : whether deltas are wanted, and dropout applied
     gradient : (P,) where the whole gradient is to go; None: all stretches share one small buffer
@@ -133,7 +133,7 @@ class Propagation:
 
     Attributes
     ----------
-    shards, parts : into how many shards phases 1 and 3 came to be cut, and into how many parts phase 2
+    shards, parts : into how many shards phases 1 and 3 are cut, and into how many parts phase 2
     stretches : for each shard of phase 3, the stretches of the flat vector that it works on, in order
     scale : () what the δ of the outputs are multiplied with
     largest : examples of a part, at most
@@ -190,9 +190,9 @@ class Propagation:
         self._first_weights = [network.layers[0].weights[c] for c in self.columns]
         self._lowest = next((k for k, layer in enumerate(network.layers) if any(_trains(layer))), len(units))
         cuts = self._cuts() if training else [[]] * self.shards
-        longest = 0 if gradient is not None else max((end - start for cut in cuts for start, _, end, *_ in cut), default=0)
+        lengths = [end - start for shard in cuts for start, _, end, *_ in shard] if gradient is None else []
         # Booleans, ∂loss/∂a and gradients have their turns in this, one after the other.
-        self._room = np.empty(max(self.largest * max(units[:-1], default=0), longest), dtype)
+        self._room = np.empty(max(self.largest * max(units[:-1], default=0), *lengths, 0), dtype)
         self.stretches = [[self._stretch(*cut, gradient) for cut in shard] for shard in cuts]
         self._plans: dict[tuple[int, int], Plan] = {}
 

@@ -62,7 +62,7 @@ class Settings:
     clip_norm : the largest norm that the gradient may have; a longer one is shortened to it
     shuffle : whether each epoch goes through the examples in a new order
     augmenter : makes what alters the images before each step; called once per shard
-    shards : parts that a batch is worked in; more workers than shards find nothing to do
+    shards : into how many parts a step's work is cut, at most; more workers than that find nothing to do
     """
 
     epochs: int = 10
