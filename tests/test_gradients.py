@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from mnistcore import propagation
 from mnistcore.dropout import Dropout
 from mnistcore.initializers import Normal
 from mnistcore.network import Dense, Network
@@ -86,16 +87,22 @@ def numerical_gradient(function, p, h=1e-5):
     return gradient
 
 
+@pytest.mark.parametrize("smallest", [{}, {"SMALLEST_SHARD": 1}, {"SMALLEST_SHARD": 1, "SMALLEST_PART": 1}])
 @pytest.mark.parametrize(("loss", "output"), ENDINGS)
 @pytest.mark.parametrize("activation", ["identity", "relu", "sigmoid", "tanh"])
-def test_a_step_descends_the_numerical_gradient(activation, loss, output):
-    options = itertools.product([True, False], [0.0, 0.4], [(), ("weights",), ("biases",)], [0.0, 0.3])
+def test_a_step_descends_the_numerical_gradient(activation, loss, output, smallest, monkeypatch):
+    """In one shard, in three, and in three with as many parts of the batch, whose dropout has masks of their own."""
+    for name, value in smallest.items():
+        monkeypatch.setattr(propagation, name, value)
+        monkeypatch.setattr(propagation, "SMALLEST_CUT", 1)
+    drop_rates = [0.0] if "SMALLEST_PART" in smallest else [0.0, 0.4]
+    options = itertools.product([True, False], drop_rates, [(), ("weights",), ("biases",)], [0.0, 0.3])
     for bias, drop_rate, frozen, l2 in options:
         rng = np.random.default_rng(5)
         data = examples(rng)
         net = network(activation, loss, output, bias, frozen, drop_rate, rng)
         before, masks = net.parameters.copy(), masks_of(net, drop_rate)
-        settings = Settings(epochs=1, batch_size=BATCH, optimizer=SGD(1.0), l2=l2, shuffle=False)
+        settings = Settings(epochs=1, batch_size=BATCH, optimizer=SGD(1.0), l2=l2, shuffle=False, shards=3)
         (epoch,) = train(net, data, settings, seed=0)
 
         expected = numerical_gradient(lambda p: loss_by_formula(p, net, data, masks, l2), before)  # noqa: B023
