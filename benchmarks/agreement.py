@@ -87,7 +87,7 @@ def compare(activation, ending, optimizer, bias, drop_rate, frozen, l2, clip_nor
     trained = [p for p in (*weights, *biases) if p is not None and p.requires_grad]
     step = optimizer_of(optimizer, trained)
     rows = Propagation(network, BATCH).plan(BATCH).batch
-    dropout = Dropout([drop_rate, 0, 0], [9, 7, CLASSES], BATCH, seed=0, shard=0)
+    dropout = Dropout([drop_rate, 0, 0], [9, 7, CLASSES], BATCH, seed=0, part=0)
     x, y = torch.from_numpy(images), torch.from_numpy(labels)
     for epoch in range(1, EPOCHS + 1):
         for index in range(COUNT // BATCH):

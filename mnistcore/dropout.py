@@ -14,18 +14,18 @@ DRAWN = 1 << 14  # random numbers drawn at a time, if a step needs fewer
 
 
 class Dropout:
-    """Draws the masks of one shard.
+    """Draws the masks of one part of a batch.
 
     Parameters
     ----------
     rates : the drop rate of each layer
     units : the units of each layer
-    rows : examples of the shard, at most
-    seed, shard : name the random stream
+    rows : examples of the part, at most
+    seed, part : name the random stream
     """
 
-    def __init__(self, rates: list[float], units: list[int], rows: int, seed: int, shard: int) -> None:
-        self.seed, self.shard = seed, shard
+    def __init__(self, rates: list[float], units: list[int], rows: int, seed: int, part: int) -> None:
+        self.seed, self.part = seed, part
         self._layers = []
         start = 0
         for k, (rate, width) in enumerate(zip(rates, units, strict=True)):
@@ -45,7 +45,7 @@ class Dropout:
             return
         block, index = divmod(step, self._steps)
         if self._position != (epoch, block):
-            generator = stream(self.seed, "dropout", epoch, block, self.shard)
+            generator = stream(self.seed, "dropout", epoch, block, self.part)
             words = generator.bit_generator.random_raw(self._steps * self._numbers // 4)
             self._bits = words.view(np.uint16).reshape(self._steps, self._numbers)
             self._position = epoch, block

@@ -45,7 +45,7 @@ class SGD:
     uses_scratch: ClassVar[bool] = False
 
     def update(self, p, g, slots, scratch, rate, step):
-        np.subtract(p, g, p)
+        np.subtract(p, g, out=p)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,6 @@ and ∂loss/∂a times the slope of the activation is the δ of the layer below.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
 
@@ -153,8 +152,7 @@ class Propagation:
         )
         zeros = np.zeros if self.parts == 1 else shared.zeros
         dtype, units = network.precision, [layer.dense.units for layer in network.layers]
-        bounds = [network.features * shard // self.shards for shard in range(self.shards + 1)]
-        self.columns = [slice(a, b) for a, b in pairwise(bounds)]
+        self.columns = evenly(network.features, self.shards)
         self._inputs = [shared.zeros((batch_size, c.stop - c.start), dtype) for c in self.columns]
         self._sums = [shared.zeros((batch_size, units[0]), dtype) for _ in self.columns] if self.shards > 1 else []
         self._ones = np.ones(batch_size, dtype)
@@ -208,8 +206,8 @@ class Propagation:
             if step:
                 self._plans[key] = self._of_step(self.plan(examples), step)
             else:
-                bounds = [examples * part // self.parts for part in range(self.parts + 1)]
-                rows, batch = [self._rows(a, b) for a, b in pairwise(bounds)], self._rows(0, examples)
+                rows = [self._rows(part.start, part.stop) for part in evenly(examples, self.parts)]
+                batch = self._rows(0, examples)
                 self._plans[key] = Plan(
                     batch, rows, self._enter(batch), [self._pass(part) for part in rows],
                     [[self._gradient(stretch, batch) for stretch in shard] for shard in self.stretches],
@@ -217,7 +215,7 @@ class Propagation:
         return self._plans[key]
 
     def _rows(self, a: int, b: int) -> Rows:
-        def cut(arrays: list) -> list:
+        def some(arrays: list) -> list:
             return [None if array is None else array[a:b] for array in arrays]
 
         def room(array: np.ndarray) -> list[np.ndarray]:
@@ -225,10 +223,10 @@ class Propagation:
             return [array[: (b - a) * n].reshape(b - a, n) for n in units] if b - a <= self.largest else []
 
         units = [layer.dense.units for layer in self.network.layers[:-1]]
-        activations = [*cut(self._activations), self._outputs[0][a:b]]
+        activations = [*some(self._activations), self._outputs[0][a:b]]
         return Rows(
-            a, b, self._targets[0][a:b], self._labels[0, a:b], cut(self._inputs),
-            cut(self._sums) or activations[:1], activations, cut(self._deltas), cut(self._masks),
+            a, b, self._targets[0][a:b], self._labels[0, a:b], some(self._inputs),
+            some(self._sums) or activations[:1], activations, some(self._deltas), some(self._masks),
             room(self._room), room(self._room.view(bool)),
         )  # fmt: skip
 
@@ -322,10 +320,9 @@ class Propagation:
             height = max(1, block // units)
             # A small matrix is the first shard's; the first matrix goes by the columns of the images.
             shards = self.shards if k == 0 or layer.weights.size >= SMALLEST_CUT else 1
-            for shard in range(shards):
-                first, past = fan_in * shard // shards, fan_in * (shard + 1) // shards
-                for top in range(first, past, height):
-                    rows = slice(top, min(top + height, past))
+            for shard, own in enumerate(evenly(fan_in, shards)):
+                for top in range(own.start, own.stop, height):
+                    rows = slice(top, min(top + height, own.stop))
                     bounds[shard].append((k, shard, rows, with_biases and rows.stop == fan_in))
         return [[self._cut(*bound) for bound in shard] for shard in bounds]
 
@@ -399,6 +396,11 @@ class OneByOne(Propagation):
                     layer.weights[self._lit] = np.subtract(self._lit_weights, g, out=g)
             if biases_train:
                 np.subtract(layer.biases, delta[0], out=layer.biases)
+
+
+def evenly(n: int, parts: int) -> list[slice]:
+    """The numbers below n in so many parts, as even as can be; where n is smaller, some are empty."""
+    return [slice(n * part // parts, n * (part + 1) // parts) for part in range(parts)]
 
 
 def _trains(layer: Layer) -> tuple[bool, bool]:

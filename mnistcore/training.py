@@ -15,7 +15,7 @@ from mnistcore.errors import InputError
 from mnistcore.history import Epoch
 from mnistcore.network import Network
 from mnistcore.optimizers import SGD, Optimizer
-from mnistcore.propagation import Calls, OneByOne, Propagation, Rows, Stretch
+from mnistcore.propagation import Calls, OneByOne, Propagation, Stretch, evenly
 from mnistcore.schedules import Constant, Schedule
 from mnistcore.stopping import Patience, Stopping
 from mnistcore.streams import stream
@@ -183,8 +183,9 @@ class _Run:
         rows, parts = self.propagation.largest, range(self.propagation.parts)
         self.dropouts = [Dropout(rates, units, rows, seed, part) for part in parts] if any(rates) else []
         self.augmenters = [settings.augmenter() for _ in range(self.shards)] if settings.augmenter else []
-        self.whole_images = Window(examples.images)
-        self.altered = np.empty((-(-size // self.shards) if self.augmenters else 0, network.features), parameters.dtype)
+        if self.augmenters:
+            self.whole_images = Window(examples.images)
+            self.originals, self.altered = np.empty((2, -(-size // self.shards), network.features), parameters.dtype)
 
         self.history: list[Epoch] = []
         self.step, self.updates, self.finished = 0, 0, False
@@ -279,15 +280,15 @@ class _Run:
 
     def _augment(self, shard: int, inputs: list[np.ndarray], number: int, index: int, chosen: np.ndarray) -> None:
         """Before phase 1: alter a share of the chosen images, which needs all their columns."""
-        start, end = (len(chosen) * bound // self.shards for bound in (shard, shard + 1))
-        images = self.altered[: end - start]
-        if len(images):
-            originals = np.empty_like(images)
-            self.whole_images.take(chosen[start:end], originals)
+        rows = evenly(len(chosen), self.shards)[shard]
+        count = rows.stop - rows.start
+        if count:
+            originals, altered = self.originals[:count], self.altered[:count]
+            self.whole_images.take(chosen[rows], originals)
             generator = stream(self.seed, "augmentation", number, index, shard)
-            self.augmenters[shard](originals, generator, images)
+            self.augmenters[shard](originals, generator, altered)
             for columns, array in zip(self.propagation.columns, inputs, strict=True):
-                array[start:end] = images[:, columns]
+                array[rows] = altered[:, columns]
 
     def _work_parameters(self, shard: int, gradients: list[Calls]) -> None:
         """Phase 3 for one shard: the gradient of its parameters, stretch by stretch, and their update."""
@@ -315,9 +316,8 @@ class _Run:
 
     def _judge(self, first: int, own: range, examples: int) -> None:
         """Losses and right answers of the steps since `first`, of which each worker finds a part."""
-        steps = self.step - first
-        for shard in own:
-            part = slice(steps * shard // self.shards, steps * (shard + 1) // self.shards)
+        parts = evenly(self.step - first, self.shards)
+        for part in (parts[shard] for shard in own):
             start, end = part.start * self.size, min(part.stop * self.size, examples)
             if start < end:
                 losses, correct = self.propagation.judge_steps(part)

@@ -82,7 +82,7 @@ def dawdle():
 DELAYS = {}
 
 
-@pytest.mark.parametrize("hidden", [(), (30,), (300, 120)])  # shards of 2,000 to 110,000 weights
+@pytest.mark.parametrize("hidden", [(), (30,), (300, 120)])
 @pytest.mark.parametrize(
     "options",
     [
@@ -93,7 +93,8 @@ DELAYS = {}
         {"shards": 5},
     ],
 )
-def test_no_worker_runs_ahead_of_what_others_still_need(hidden, options, monkeypatch):
+@pytest.mark.parametrize("smallest_part", [1, 1 << 40])  # phase 2 cut, or done by each worker for itself
+def test_no_worker_runs_ahead_of_what_others_still_need(hidden, options, smallest_part, monkeypatch):
     """However long each process takes over each part of a step."""
     wait, results = Team.wait, []
 
@@ -102,15 +103,31 @@ def test_no_worker_runs_ahead_of_what_others_still_need(hidden, options, monkeyp
         dawdle()
 
     monkeypatch.setattr("mnistcore.propagation.SMALLEST_SHARD", 1)
+    monkeypatch.setattr("mnistcore.propagation.SMALLEST_PART", smallest_part)
     data = blobs(230, 200, 10, "float32")
     for workers in (1, 2, 3):
         network = fresh(200, 10, "float32", [Dense(units, "relu", drop_rate=0.2) for units in hidden])
-        settings = Settings(**{"epochs": 8, "batch_size": 100, "optimizer": Dawdling(0.05), "shards": 3} | options)
+        settings = Settings(**{"epochs": 6, "batch_size": 100, "optimizer": Dawdling(0.05), "shards": 3} | options)
         if workers > 1:
             monkeypatch.setattr(Team, "wait", late)
         train(network, data, settings, workers=workers)
         results.append(network.parameters.tobytes())
     assert len(set(results)) == 1
+
+
+class Doubling:
+    def __call__(self, images, generator, out):
+        np.multiply(images, 2, out=out)
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_training_sees_all_images_altered(shards):
+    data, results = blobs(230, 200, 10), []
+    for examples, augmenter in ((data, Doubling), (Examples(2 * data.images, data.labels), None)):
+        network = fresh(200, 10, hidden=(Dense(50),))
+        train(network, examples, Settings(epochs=1, batch_size=100, shards=shards, augmenter=augmenter), workers=2)
+        results.append(network.parameters)
+    assert np.array_equal(*results)
 
 
 class Stop(Exception):
@@ -202,7 +219,7 @@ def test_the_remainder_is_trained_on_or_dropped():
     assert seen == {"keep": 200, "drop": 192}
 
 
-@pytest.mark.parametrize("batch_size", [1, 7, 64, 100])  # one by one, small, in one shard, in two
+@pytest.mark.parametrize("batch_size", [1, 7, 64, 100])  # one by one; cut by columns; by examples, too
 @pytest.mark.parametrize(
     ("loss", "output"), [("cross-entropy", "softmax"), ("binary-cross-entropy", "sigmoid"), ("squared-error", "identity")]
 )
@@ -241,7 +258,7 @@ def test_a_gradient_formed_by_two_workers_is_the_gradient(hidden):
 def test_dropout_drops_at_its_rate_scales_what_is_kept_and_repeats():
     network = Network(8, [Dense(500, drop_rate=0.3), Dense(10, "softmax")])
     rows = Propagation(network, 64).plan(64).batch
-    dropout = Dropout([0.3, 0.0], [500, 10], 64, seed=4, shard=0)
+    dropout = Dropout([0.3, 0.0], [500, 10], 64, seed=4, part=0)
     dropout.draw(rows, 1, 0)
     mask = rows.masks[0].copy()
     kept = mask > 0
