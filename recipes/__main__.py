@@ -119,7 +119,7 @@ def check() -> None:
     if changed:
         raise InputError(f"not what is committed: {', '.join(line[3:] for line in changed.splitlines())}")
     click.echo("recipes: the cheap ones give what is committed")
-    if subprocess.run([sys.executable, "-m", "checks", "lock"]).returncode:
+    if subprocess.run([sys.executable, "-m", "dvc_checks", "lock"]).returncode:
         raise InputError("dvc.lock is not up to date; run `make recipes` and commit what changes")
 
 

@@ -44,6 +44,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.fixture
 def collected_page(request: pytest.FixtureRequest) -> str:
     """The page as the tests collected now make it; only the whole suite makes all of it."""
-    if list(request.config.args) != ["tests"] and request.config.args != [str(request.config.rootpath)]:
+    if request.config.args not in (request.config.getini("testpaths"), [str(request.config.rootpath)]):
         pytest.skip("some tests only were asked for, and the page is of all of them")
     return request.config.stash[PAGE]

@@ -108,14 +108,14 @@ def seconds(project: Project, stage: str) -> float:
 
 
 def repro_again(project: Project) -> None:
-    """`dvc repro`; where a kill met DVC while it wrote a file of its own in place, `checks mend` goes first, as in
+    """`dvc repro`; where a kill met DVC while it wrote a file of its own in place, `dvc-checks mend` goes first, as in
     `make repro`."""
     run = Repro(project)
     run.printed += run.process.communicate(timeout=300)[0]
     if run.process.returncode:
         assert "Running stage" not in run.printed, run.printed
         mended = subprocess.run(
-            [sys.executable, "-m", "checks", "-C", project.path, "mend"], cwd=ROOT, capture_output=True, text=True
+            [sys.executable, "-m", "dvc_checks", "-C", project.path, "mend"], cwd=ROOT, capture_output=True, text=True
         )
         assert mended.returncode == 0, run.printed + mended.stdout + mended.stderr
         project.dvc("repro")
@@ -180,7 +180,7 @@ def test_a_stage_killed_often_is_put_right_each_time(prepared, tmp_path, stage, 
     "the kill meets DVC while it writes `dvc.lock` or `.dvc/tmp/rwlock`, which it does in place: half of it is left",
     "DVC's own `'./dvc.lock' is invalid.`, `'./dvc.lock' validation failed.` or `Unable to read RWLock-file`; "
     "`make repro` mends both and goes on, "
-    "`python -m checks mend` does it for `dvc repro`",
+    "`dvc-checks mend` does it for `dvc repro`",
 )
 @pytest.mark.parametrize(
     ("name", "half", "told"),

@@ -288,7 +288,7 @@ def test_get_started_passes_every_check(get_started: Project) -> None:
     assert found.exit_code == 0, found.output
     found = get_started.check("all")
     assert found.exit_code == 0
-    assert found.output.splitlines()[-1] == "checks: all is well"
+    assert found.output.splitlines()[-1] == "dvc-checks: all is well"
 
 
 def test_get_started_says_what_each_parameter_reruns(get_started: Project) -> None:
@@ -310,7 +310,7 @@ def test_get_started_with_defects_fails(get_started: Project, tmp_path: Path) ->
     assert "missing   src/common.py   imported at src/prepare.py:2" in found.output
     assert "params.yaml: train.n_est reruns no stage" in found.output
     assert "prepare: dependency src/common.py is in dvc.lock, but not in dvc.yaml" in found.output
-    assert found.output.splitlines()[-1] == "checks: something was found by deps, effects, lock"
+    assert found.output.splitlines()[-1] == "dvc-checks: something was found by deps, effects, lock"
 
 
 def test_experiments_lists_only_the_scripts_and_fix_adds_what_they_import(tmp_path: Path) -> None:

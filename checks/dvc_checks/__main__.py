@@ -1,4 +1,4 @@
-"""The command line: `python -m checks deps | effects | lock | reproduce | compare | all | mend`."""
+"""The command line: `dvc-checks deps | effects | lock | reproduce | compare | all | mend`."""
 
 import signal
 import sys
@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from checks import output
-from checks.errors import BadInput
-from checks.output import count, say
+from dvc_checks import output
+from dvc_checks.errors import BadInput
+from dvc_checks.output import count, say
 
 if TYPE_CHECKING:
-    from checks.deps import Verdict
-    from checks.pipeline import Pipeline
-    from checks.reproduce import Result, Tolerance
+    from dvc_checks.deps import Verdict
+    from dvc_checks.pipeline import Pipeline
+    from dvc_checks.reproduce import Result, Tolerance
 
 STATUS = """
 \b
@@ -39,7 +39,7 @@ class Checks(click.Group):
 
 
 @click.group(
-    cls=Checks, epilog="Run `python -m checks COMMAND --help` for what a command checks and how it ends."
+    cls=Checks, epilog="Run `dvc-checks COMMAND --help` for what a command checks and how it ends."
 )
 @click.option(
     "--directory", "-C", default=".", type=click.Path(exists=True, file_okay=False), help="The project."
@@ -76,7 +76,7 @@ def deps(directory: str, stages: tuple[str, ...], fix: bool) -> None:
 
 
 def _deps(directory: str, names: tuple[str, ...], fix: bool = False) -> int:
-    from checks import deps, pipeline
+    from dvc_checks import deps, pipeline
 
     project = pipeline.load(directory)
     stages = project.select(names)
@@ -102,7 +102,7 @@ def _deps(directory: str, names: tuple[str, ...], fix: bool = False) -> int:
 
 
 def _fix(directory: str, names: tuple[str, ...], project: "Pipeline", verdicts: "list[Verdict]") -> int:
-    from checks import deps, edit, pipeline
+    from dvc_checks import deps, edit, pipeline
 
     added = removed = 0
     by_hand: list[str] = []
@@ -147,7 +147,7 @@ def lock(directory: str, revision: str | None, stages: tuple[str, ...]) -> None:
 
 
 def _lock(directory: str, revision: str | None, names: tuple[str, ...]) -> int:
-    from checks import lock, pipeline, snapshot
+    from dvc_checks import lock, pipeline, snapshot
 
     if revision is None and snapshot.is_bare(directory):
         revision = "HEAD"
@@ -201,7 +201,7 @@ def effects(directory: str, stages: tuple[str, ...], run: bool, leaves: bool, fo
 def _effects(
     directory: str, names: tuple[str, ...], run: bool = False, leaves: bool = False, form: str | None = "none"
 ) -> int:
-    from checks import effects, pipeline
+    from dvc_checks import effects, pipeline
 
     project = pipeline.load(directory)
     stages = project.select(names)
@@ -210,7 +210,7 @@ def _effects(
     notes: list[tuple[str, str]] = []
     ran = 0
     if run:
-        from checks import observe
+        from dvc_checks import observe
 
         for observation in observe.observe(project, stages):
             ran += not observation.failed
@@ -257,7 +257,7 @@ class ToleranceType(click.ParamType):
     def convert(
         self, value: Any, param: click.Parameter | None, context: click.Context | None
     ) -> "Tolerance":
-        from checks.reproduce import Tolerance
+        from dvc_checks.reproduce import Tolerance
 
         key, _, number = str(value).rpartition("=")
         try:
@@ -306,9 +306,9 @@ def reproduce(
     On machines where the bits cannot agree, --tolerance makes the values of the
     metrics files decide; other outputs that differ are then only shown.
     """
-    from checks import environment
-    from checks import reproduce as check
-    from checks.pipeline import load
+    from dvc_checks import environment
+    from dvc_checks import reproduce as check
+    from dvc_checks.pipeline import load
 
     def progress(line: str) -> None:
         if sys.stderr.isatty():
@@ -324,7 +324,7 @@ def reproduce(
 
 
 def _show_reproduction(result: "Result") -> None:
-    from checks import environment
+    from dvc_checks import environment
 
     what = f"{count(result.outputs, 'output')} of {count(len(result.stages), 'stage')} at {result.commit[:7]}"
     differing = len(result.differences)
@@ -389,8 +389,8 @@ def compare(
     accuracy, and Holm's correction when there are several such files. Files
     about different test sets are not tested.
     """
-    from checks import compare as check
-    from checks import comparison
+    from dvc_checks import compare as check
+    from dvc_checks import comparison
 
     found = check.compare(directory, revision, revision2)
     worse = found.worse(level) if level is not None else []
@@ -429,7 +429,7 @@ def mend(directory: str) -> None:
     that another `dvc` is writing at this moment stays, and so does a dvc.lock
     with conflicts of a merge.
     """
-    from checks.mend import mend
+    from dvc_checks.mend import mend
 
     mended = mend(directory)
     for line in mended:
@@ -462,9 +462,9 @@ def every(context: click.Context, reproducing: bool) -> None:
             if end.code not in (0, 1):
                 raise
             failed += ["reproduce"] if end.code else []
-    say(f"checks: {'all is well' if not failed else 'something was found by ' + ', '.join(failed)}")
+    say(f"dvc-checks: {'all is well' if not failed else 'something was found by ' + ', '.join(failed)}")
     sys.exit(1 if failed else 0)
 
 
 if __name__ == "__main__":
-    main(prog_name="python -m checks")
+    main(prog_name="dvc-checks")

@@ -8,14 +8,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from checks import imports, watch
-from checks.pipeline import within
+from dvc_checks import imports, watch
+from dvc_checks.pipeline import within
 
 # Loaded by every Python process, from the head of PYTHONPATH; then loads the one it stands in front of.
 SITECUSTOMIZE = """
 import importlib.machinery, importlib.util, os, sys
-import checks_watch
-checks_watch.start()
+import dvc_checks_watch
+dvc_checks_watch.start()
 _here = os.path.dirname(os.path.abspath(__file__))
 _path = [entry for entry in sys.path if os.path.abspath(entry or ".") != _here]
 _next = importlib.machinery.PathFinder.find_spec("sitecustomize", _path)
@@ -32,7 +32,7 @@ def environment(home: Path, root: Path, hook: Path) -> dict[str, str]:
     """
     if not hook.exists():
         hook.mkdir(parents=True)
-        shutil.copyfile(watch.__file__, hook / "checks_watch.py")
+        shutil.copyfile(watch.__file__, hook / "dvc_checks_watch.py")
         (hook / "sitecustomize.py").write_text(SITECUSTOMIZE, encoding="utf-8")
     here, there = os.fspath(home), os.fspath(root)
     given = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]

@@ -1,4 +1,4 @@
-"""`checks reproduce`: does a clean clone, with an empty cache, give the very hashes in dvc.lock?"""
+"""`dvc-checks reproduce`: does a clean clone, with an empty cache, give the very hashes in dvc.lock?"""
 
 import json
 import os
@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from checks import data, deps, differences, environment, processes
-from checks import pipeline as pipelines
-from checks.errors import BadInput
-from checks.pipeline import Output, Pipeline, Source, Stage
-from checks.snapshot import Snapshot, clone, is_bare
+from dvc_checks import data, deps, differences, environment, processes
+from dvc_checks import pipeline as pipelines
+from dvc_checks.errors import BadInput
+from dvc_checks.pipeline import Output, Pipeline, Source, Stage
+from dvc_checks.snapshot import Snapshot, clone, is_bare
 
 
 @dataclass
@@ -78,7 +78,7 @@ def reproduce(
             for out in stage.outs:
                 if not out.dvc.hash_info:
                     raise BadInput(
-                        f"dvc.lock has no hash of {out.path}, so there is nothing to reproduce; `checks lock`"
+                        f"dvc.lock has no hash of {out.path}, so there is nothing to reproduce; `dvc-checks lock`"
                     )
         _bring_sources(project, home, stages, copy.root)
         kept = copy.scratch / "committed"

@@ -1,4 +1,4 @@
-"""`checks lock`: is dvc.lock true for this commit, with no data at hand?
+"""`dvc-checks lock`: is dvc.lock true for this commit, with no data at hand?
 
 Compares dvc.lock with dvc.yaml, with the parameters and files that Git keeps,
 and with itself along every edge of the pipeline. Data that only DVC keeps is
@@ -9,8 +9,8 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-from checks.output import count
-from checks.pipeline import Dependency, Output, Pipeline, Source, Stage, within
+from dvc_checks.output import count
+from dvc_checks.pipeline import Dependency, Output, Pipeline, Source, Stage, within
 
 SECONDS_FOR_REMOTE = 20.0
 
@@ -231,7 +231,7 @@ def _look(pipeline: Pipeline, stages: list[Stage], verdict: Verdict) -> None:
                 wanted.setdefault(key, []).append((name, out))
     checked = 0
     for (remote, hash_name), outs in wanted.items():
-        odb = pipeline.repo.cloud.get_remote_odb(remote, "checks lock", hash_name=hash_name)
+        odb = pipeline.repo.cloud.get_remote_odb(remote, "dvc-checks lock", hash_name=hash_name)
         if odb.fs.protocol == "local" and not odb.fs.exists(_parent(odb)):
             raise OSError(f"there is no folder {_parent(odb)}")
         for name, out in outs:

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from checks import differences, output, pictures
-from checks.compare import Comparison, Test
-from checks.output import count
+from dvc_checks import differences, output, pictures
+from dvc_checks.compare import Comparison, Test
+from dvc_checks.output import count
 
 LEVEL = 0.05  # below which a change is called more than chance
 ROWS = 40  # of one table on a terminal

@@ -9,4 +9,4 @@ class BadInput(click.ClickException):
     exit_code = 2
 
     def show(self, file: object = None) -> None:
-        click.echo(f"checks: {' '.join(self.message.split())}", err=True)
+        click.echo(f"dvc-checks: {' '.join(self.message.split())}", err=True)

@@ -1,4 +1,4 @@
-"""checks effects: what each parameter reruns, and, with --run, what the stages really read."""
+"""`dvc-checks effects`: what each parameter reruns, and, with --run, what the stages really read."""
 
 import json
 import os

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from checks import commands, imports
-from checks.commands import Program
+from dvc_checks import commands, imports
+from dvc_checks.commands import Program
 
 
 def write(root: Path, files: dict[str, str]) -> None:

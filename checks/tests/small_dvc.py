@@ -1,4 +1,4 @@
-"""Small DVC projects for the tests of checks/: files from a dict, Git and DVC for real, nothing shared.
+"""Small DVC projects for the tests of dvc-checks: files from a dict, Git and DVC for real, nothing shared.
 
 DVC runs in this process, because starting it costs a second.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from click.testing import CliRunner, Result
 from dvc.repo import Repo
 
-from checks.__main__ import main
+from dvc_checks.__main__ import main
 
 
 class Project:
@@ -70,7 +70,7 @@ class Project:
             repo.push()
 
     def check(self, *arguments: str) -> Result:
-        """Run `python -m checks` on the project."""
+        """Run `dvc-checks` on the project."""
         return run_checks("-C", str(self.root), *arguments)
 
 

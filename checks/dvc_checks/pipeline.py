@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from checks.errors import BadInput
+from dvc_checks.errors import BadInput
 
 if TYPE_CHECKING:
     from dvc.repo import Repo

@@ -1,4 +1,4 @@
-"""checks reproduce: a deterministic pipeline comes out the same, and one that is not says by how much."""
+"""`dvc-checks reproduce`: a deterministic pipeline comes out the same, and one that is not says by how much."""
 
 import os
 import re
@@ -86,7 +86,7 @@ def test_a_deterministic_pipeline_reproduces_and_leaves_nothing_behind(
         f"reproduce: 4 outputs of 2 stages at {commit} came out with the very hashes in dvc.lock\n",
     )
     assert project.git("status", "--porcelain") == before
-    assert not list(tmp_path.glob("checks-*"))
+    assert not list(tmp_path.glob("dvc-checks-*"))
 
 
 def test_a_pipeline_that_does_not_repeat_says_where_it_begins_and_by_how_much(
@@ -182,7 +182,7 @@ def test_an_interruption_leaves_no_files_and_no_processes(
     )
     clone.commit()
     process = subprocess.Popen(
-        [sys.executable, "-m", "checks", "-C", str(clone.root), "reproduce"],
+        [sys.executable, "-m", "dvc_checks", "-C", str(clone.root), "reproduce"],
         env={**os.environ, "TMPDIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parent.parent)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -191,10 +191,10 @@ def test_an_interruption_leaves_no_files_and_no_processes(
         if started.exists() and started.read_text():
             break
         time.sleep(0.1)
-    assert list(tmp_path.glob("checks-*"))
+    assert list(tmp_path.glob("dvc-checks-*"))
     process.send_signal(number)
     assert process.wait(timeout=90) == status
-    assert not list(tmp_path.glob("checks-*"))
+    assert not list(tmp_path.glob("dvc-checks-*"))
     with pytest.raises(ProcessLookupError):
         for _ in range(50):
             os.kill(int(started.read_text()), 0)

@@ -6,7 +6,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from checks import statistics
+from dvc_checks import statistics
 
 counts = st.integers(0, 400)
 

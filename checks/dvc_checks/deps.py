@@ -1,10 +1,10 @@
-"""`checks deps`: does every stage list exactly the project files that its programs import?"""
+"""`dvc-checks deps`: does every stage list exactly the project files that its programs import?"""
 
 from dataclasses import dataclass, field
 
-from checks import commands, imports
-from checks.imports import Place
-from checks.pipeline import Pipeline, Stage, within
+from dvc_checks import commands, imports
+from dvc_checks.imports import Place
+from dvc_checks.pipeline import Pipeline, Stage, within
 
 
 @dataclass

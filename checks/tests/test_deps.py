@@ -1,4 +1,4 @@
-"""checks deps: a forgotten import and a needless dependency are found, and --fix writes what is right."""
+"""`dvc-checks deps`: a forgotten import and a needless dependency are found, and --fix writes what is right."""
 
 from pathlib import Path
 

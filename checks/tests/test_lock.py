@@ -1,4 +1,4 @@
-"""checks lock: a stale lock, a lock edited by hand, and what a remote lacks are found without any data."""
+"""`dvc-checks lock`: a stale lock, a lock edited by hand, and what a remote lacks are found without any data."""
 
 import hashlib
 import re
@@ -215,7 +215,7 @@ def test_the_remote_is_asked_for_every_output(
 def test_a_remote_that_does_not_answer_is_told_and_not_waited_for(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from checks import lock
+    from dvc_checks import lock
 
     monkeypatch.setattr(lock, "SECONDS_FOR_REMOTE", 0.1)
     monkeypatch.setattr(lock, "_look", lambda *_: time.sleep(5))

@@ -1,4 +1,4 @@
-"""`checks compare`: what moved between two commits, and is it more than chance?
+"""`dvc-checks compare`: what moved between two commits, and is it more than chance?
 
 Parameters and metrics are set side by side. Predictions (a table with the
 columns `actual` and `predicted`, one row an example) are compared example by
@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from checks import data, differences, effects, pipeline, snapshot, statistics
-from checks.errors import BadInput
-from checks.pipeline import Pipeline, Stage
+from dvc_checks import data, differences, effects, pipeline, snapshot, statistics
+from dvc_checks.errors import BadInput
+from dvc_checks.pipeline import Pipeline, Stage
 
 WORKSPACE = "workspace"
 PICTURES = (".png", ".svg", ".jpg", ".jpeg", ".gif")
@@ -109,7 +109,7 @@ def compare(directory: str, old: str, new: str | None) -> Comparison:
 
 def _keep_pictures(test: Test, side: Side) -> None:
     """Draw the examples now: the file may be in a clone that is about to go."""
-    from checks import pictures
+    from dvc_checks import pictures
 
     path = side.images.get(test.path)
     if path:
@@ -137,7 +137,7 @@ def _side(directory: str, revision: str | None) -> Iterator[Side]:
 
 def _read(side: Side, project: Pipeline, home: Pipeline, stack: ExitStack) -> None:
     fetched = Path(
-        stack.enter_context(tempfile.TemporaryDirectory(prefix="checks-", ignore_cleanup_errors=True))
+        stack.enter_context(tempfile.TemporaryDirectory(prefix="dvc-checks-", ignore_cleanup_errors=True))
     )
     for file in effects.params_files(project):
         values = effects.read_params(project, file)
@@ -218,7 +218,7 @@ def read_predictions(path: Path) -> Predictions | None:
 
 def _images(project: Pipeline, home: Pipeline, stage: Stage, examples: int, fetched: Path) -> Path | None:
     """An array of one picture an example among what the stage read, if it is at hand."""
-    from checks import pictures
+    from dvc_checks import pictures
 
     for dep in stage.deps:
         for base in (project.root, home.root):

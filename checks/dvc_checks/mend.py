@@ -1,4 +1,4 @@
-"""`checks mend`: put right what a killed `dvc` has left half-written, so that the next one can start.
+"""`dvc-checks mend`: put right what a killed `dvc` has left half-written, so that the next one can start.
 
 DVC writes two files in place. A kill in that moment leaves half of one, and every
 later command stops at it: dvc.lock, of which Git has a whole one, and its table
@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from checks.errors import BadInput
+from dvc_checks.errors import BadInput
 
 SECONDS = 1.0  # a command that is writing the file right now has finished it by then
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from checks.pipeline import Output, Pipeline
+from dvc_checks.pipeline import Output, Pipeline
 
 
 def digest(path: Path) -> str:

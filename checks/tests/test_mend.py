@@ -1,4 +1,4 @@
-"""`checks mend`: what a killed dvc leaves half-written is put right, and nothing else is touched."""
+"""`dvc-checks mend`: what a killed dvc leaves half-written is put right, and nothing else is touched."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from checks.__main__ import main
+from dvc_checks.__main__ import main
 
 LOCK = """\
 schema: '2.0'
@@ -105,4 +105,4 @@ def test_what_cannot_be_mended_is_told_in_one_line(project, tmp_path_factory):
     (project / "dvc.lock").write_text("half: [")
     subprocess.run(["git", "update-ref", "-d", "HEAD"], cwd=project, check=True)
     found = mend(project)
-    assert found.exit_code == 2 and found.output.startswith("checks: git checkout:") and found.output.count("\n") == 1
+    assert found.exit_code == 2 and found.output.startswith("dvc-checks: git checkout:") and found.output.count("\n") == 1

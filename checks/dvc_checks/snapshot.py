@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from checks.errors import BadInput
+from dvc_checks.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def clone(start: str | os.PathLike[str], revision: str) -> Iterator[Snapshot]:
     else:
         top = Path(git("rev-parse", "--show-toplevel", cwd=start).strip())
         project = _relative_project(start, top)
-    with tempfile.TemporaryDirectory(prefix="checks-", ignore_cleanup_errors=True) as folder:
+    with tempfile.TemporaryDirectory(prefix="dvc-checks-", ignore_cleanup_errors=True) as folder:
         target = Path(folder).resolve() / "clone"
         git("clone", "--quiet", "--shared", "--no-checkout", os.fspath(top), os.fspath(target), cwd=folder)
         git("-c", "advice.detachedHead=false", "checkout", "--quiet", "--detach", commit, cwd=target)

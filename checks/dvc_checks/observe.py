@@ -24,9 +24,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from checks import commands, data, effects, imports, processes, watch
-from checks.pipeline import Pipeline, Stage, within
-from checks.snapshot import clone, git
+from dvc_checks import commands, data, effects, imports, processes, watch
+from dvc_checks.pipeline import Pipeline, Stage, within
+from dvc_checks.snapshot import clone, git
 
 DVC_FILES = ("dvc.yaml", "dvc.lock", ".dvcignore", ".gitignore", ".gitattributes")
 

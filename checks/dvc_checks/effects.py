@@ -1,11 +1,11 @@
-"""`checks effects`: which stages does each parameter rerun? And, by running them: is that declared truly?"""
+"""`dvc-checks effects`: which stages does each parameter rerun? And, by running them: is that declared truly?"""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from checks.errors import BadInput
-from checks.pipeline import Pipeline, Stage
+from dvc_checks.errors import BadInput
+from dvc_checks.pipeline import Pipeline, Stage
 
 
 @dataclass(frozen=True)

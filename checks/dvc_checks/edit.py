@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.nodes import MappingNode, SequenceNode
 
-from checks.deps import Verdict
+from dvc_checks.deps import Verdict
 
 
 @dataclass

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
-from checks.commands import Program
+from dvc_checks.commands import Program
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""checks compare: a worse model and an equal one are told apart, in every form of output."""
+"""`dvc-checks compare`: a worse model and an equal one are told apart, in every form of output."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ import pytest
 import scipy.stats
 from small_dvc import Project, isolate
 
-from checks import pictures
+from dvc_checks import pictures
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
 

@@ -7,9 +7,9 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from checks import data
-from checks.effects import leaves
-from checks.output import count
+from dvc_checks import data
+from dvc_checks.effects import leaves
+from dvc_checks.output import count
 
 LINES = 8  # what is shown of one output
 

@@ -1,0 +1,33 @@
+"""The package as a whole: it stands alone, and its command is there both ways."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import dvc_checks
+import pytest
+
+SOURCES = sorted(Path(dvc_checks.__file__).parent.glob("*.py"))
+# What pyproject.toml names, and what DVC itself requires; NumPy, threadpoolctl only where a project has them.
+OTHERS = {"click", "configobj", "dvc", "dvc_data", "networkx", "packaging", "ruamel", "voluptuous"}
+IF_THERE = {"numpy", "threadpoolctl"}
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_it_imports_nothing_but_itself_dvcs_own_and_the_standard_library(path: Path) -> None:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level and node.module
+            found.add(node.module.partition(".")[0])
+    assert found - sys.stdlib_module_names <= OTHERS | IF_THERE | {"dvc_checks"}
+
+
+@pytest.mark.parametrize("command", [["-m", "dvc_checks"], [str(Path(sys.executable).with_name("dvc-checks"))]])
+def test_the_command_is_there_both_ways(command: list[str]) -> None:
+    start = command if command[0] != "-m" else [sys.executable, *command]
+    done = subprocess.run([*start, "--help"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Usage: dvc-checks [OPTIONS] COMMAND")
