@@ -47,16 +47,7 @@ def judge(pipeline: Pipeline, stages: list[Stage]) -> Verdict:
         if entry is None:
             verdict.find(stage.name, "is not in dvc.lock: it has never run, or its run was not committed")
             continue
-        _judge_outputs(pipeline, stage, entry, verdict)
-        if stage.frozen:
-            verdict.notes.append(f"{stage.name} is frozen: what it depends on is not judged")
-            continue
-        if _words(entry.get("cmd")) != _words(stage.dvc.cmd):
-            verdict.find(
-                stage.name, f"ran `{_words(entry.get('cmd'))}`; dvc.yaml says `{_words(stage.dvc.cmd)}`"
-            )
-        _judge_params(stage, entry, verdict)
-        _judge_deps(pipeline, stage, entry, verdict)
+        judge_stage(pipeline, stage, entry, verdict)
     known = {(stage.file, stage.key) for stage in pipeline.stages}
     for file, entries in locks.items():
         for key in entries:
@@ -64,6 +55,18 @@ def judge(pipeline: Pipeline, stages: list[Stage]) -> Verdict:
                 name = key if file == "dvc.yaml" else f"{file}:{key}"
                 verdict.find(name, f"is in dvc.lock, but not in {file} any more")
     return verdict
+
+
+def judge_stage(pipeline: Pipeline, stage: Stage, entry: dict[str, Any], verdict: Verdict) -> None:
+    """Judge one stage's entry; `stage.dvc` and the makers of what it reads are filled from dvc.lock."""
+    _judge_outputs(pipeline, stage, entry, verdict)
+    if stage.frozen:
+        verdict.notes.append(f"{stage.name} is frozen: what it depends on is not judged")
+        return
+    if _words(entry.get("cmd")) != _words(stage.dvc.cmd):
+        verdict.find(stage.name, f"ran `{_words(entry.get('cmd'))}`; dvc.yaml says `{_words(stage.dvc.cmd)}`")
+    _judge_params(stage, entry, verdict)
+    _judge_deps(pipeline, stage, entry, verdict)
 
 
 def _words(command: Any) -> str:
