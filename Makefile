@@ -19,7 +19,7 @@ $(READY): requirements.lock pyproject.toml checks/pyproject.toml
 
 repro: $(READY)  ## run the pipeline and print what it reached
 	@PATH="$(CURDIR)/$(BIN):$$PATH"; export PATH; dvc repro || { dvc-checks mend >/dev/null && dvc repro; }
-	@$(BIN)/python -m stages.summary
+	@$(BIN)/python -m commands.summary
 
 test: $(READY)   ## run the tests (under five minutes)
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2

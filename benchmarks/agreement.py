@@ -12,13 +12,13 @@ import itertools
 import numpy as np
 import torch
 
-from mnistcore.dropout import Dropout
-from mnistcore.initializers import LeCun, Normal
-from mnistcore.network import Dense, Network
-from mnistcore.optimizers import SGD, Adam, AdamW, Momentum, Nesterov
-from mnistcore.propagation import Propagation
+from mnistcore.training.dropout import Dropout
+from mnistcore.network.initializers import LeCun, Normal
+from mnistcore.network.network import Dense, Network
+from mnistcore.training.optimizers import SGD, Adam, AdamW, Momentum, Nesterov
+from mnistcore.engine.propagation import Propagation
 from mnistcore.streams import stream
-from mnistcore.training import Examples, Settings, train
+from mnistcore.training.run import Examples, Settings, train
 
 BATCH, EPOCHS, COUNT, FEATURES, CLASSES = 16, 5, 64, 12, 4
 TINY = 1e-30  # PyTorch and scikit-learn differ in where Adam's ε stands; with this one nothing is left of it

@@ -20,10 +20,10 @@ Epoch = Callable[[int], None]
 
 
 def ours(case: Case, threads: int, images: np.ndarray, labels: np.ndarray) -> Epoch:
-    from mnistcore.network import Dense, Network
-    from mnistcore.optimizers import SGD
+    from mnistcore.network.network import Dense, Network
+    from mnistcore.training.optimizers import SGD
     from mnistcore.streams import stream
-    from mnistcore.training import Examples, Settings, train
+    from mnistcore.training.run import Examples, Settings, train
 
     *hidden, output = case.sizes[1:]
     layers = [*(Dense(units, "relu") for units in hidden), Dense(output, "softmax")]

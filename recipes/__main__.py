@@ -83,7 +83,7 @@ def _write_table(check: bool = False) -> None:
         if not target.exists() or target.read_text(encoding="utf-8") != page:
             raise InputError("recipes/README.md is not up to date; run `python -m recipes table`")
         return
-    from mnistcore.figures import save
+    from mnistcore.report.figures import save
     from recipes import pictures
 
     for result in found:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mnistcore.figures import BLUE, FAINT, INK, PALE, VERMILION, page, place_axes, styled, warmth
+from mnistcore.report.figures import BLUE, FAINT, INK, PALE, VERMILION, page, place_axes, styled, warmth
 from recipes.results import Result
 from recipes.table import here, published
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from mnistcore.curves import read_curves
+from mnistcore.report.curves import read_curves
 from mnistcore.errors import InputError
-from mnistcore.metrics import confusion_matrix
+from mnistcore.evaluation.metrics import confusion_matrix
 
 HERE = Path(__file__).parent
 TIMINGS = HERE / "timings.json"

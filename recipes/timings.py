@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mnistcore import training
-from mnistcore.batches import open_part, read_description
+from mnistcore.training import run
+from mnistcore.data.batches import read_batches_description
+from mnistcore.data.parts import open_part
 from mnistcore.errors import InputError
 from mnistcore.files import replacing
-from mnistcore.network import Network
+from mnistcore.network.network import Network
 from mnistcore.streams import stream
 from recipes.notebook_loops import LOOPS
 from recipes.results import HERE, TIMINGS
@@ -57,7 +58,7 @@ def _ours(name: str) -> Callable[[], float]:
     os.chdir(HERE / name)
     try:
         section = read_section("train", Train)
-        description = read_description(Path("data/batches/batches.json"))
+        description = read_batches_description(Path("data/batches/batches.json"))
         part = open_part(Path("data/batches/train"))
     except InputError as error:
         raise InputError(
@@ -70,11 +71,11 @@ def _ours(name: str) -> Callable[[], float]:
     ).initialize(stream(section.seeds[0], "weights"))
     settings = section.settings(description.batch_size, description.remainder, description.image_shape)
     settings = dataclasses.replace(settings, epochs=1)
-    examples = training.Examples(part.images, part.labels)
+    examples = run.Examples(part.images, part.labels)
 
     def epoch() -> float:
         started = time.perf_counter()
-        training.train(network, examples, settings, workers=1)
+        run.train(network, examples, settings, workers=1)
         return time.perf_counter() - started
 
     return epoch

@@ -14,11 +14,13 @@ from typing import Annotated, Literal
 import click
 from pydantic import Field
 
-from mnistcore.batches import Description, gather, open_part, size_of, split, write_description
-from mnistcore.classes import read_description
+from mnistcore.data.batches import BatchesDescription, gather, size_of, write_batches_description
+from mnistcore.data.holdout import split
+from mnistcore.data.parts import open_part
+from mnistcore.data.description import read_dataset_description
 from mnistcore.errors import InputError
 from mnistcore.files import exclusive
-from mnistcore.normalize import Normalizer
+from mnistcore.data.normalization import Normalizer
 from mnistcore.streams import stream
 from stages.stage import Progress, Section, Stage, read_section, summarize
 
@@ -48,7 +50,7 @@ def main() -> None:
     """
     started = time.monotonic()
     section = read_section("batch", Batch)
-    classes = len(read_description(PROCESSED / "dataset.json").classes)
+    classes = len(read_dataset_description(PROCESSED / "dataset.json").classes)
     normalizer = Normalizer.load(PROCESSED / "normalizer.npz")
     source = open_part(PROCESSED / "train")
     features = len(normalizer.offset)
@@ -85,9 +87,9 @@ def main() -> None:
             for name in ("images.npy", "labels.npy", "targets.npy"):
                 gather(PROCESSED / "train" / name, rows, BATCHES / part / name)
             progress.update(len(rows))
-        write_description(
+        write_batches_description(
             BATCHES / "batches.json",
-            Description(section.batch_size, section.remainder, features, classes, normalizer.image_shape, **sizes),
+            BatchesDescription(section.batch_size, section.remainder, features, classes, normalizer.image_shape, **sizes),
         )
     train, validation = sizes["train"], sizes["validation"]
     what = f"{train.examples:,} examples in {train.batches:,} batches of {section.batch_size}"

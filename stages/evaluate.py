@@ -16,13 +16,14 @@ import click
 import numpy as np
 from pydantic import Field
 
-from mnistcore import metrics, model
-from mnistcore.batches import Part, open_part
-from mnistcore.classes import read_description
+from mnistcore.evaluation import metrics
+from mnistcore.network import model
+from mnistcore.data.parts import Part, open_part
+from mnistcore.data.description import read_dataset_description
 from mnistcore.errors import InputError
 from mnistcore.files import exclusive, replacing
-from mnistcore.network import Network
-from mnistcore.predictions import Predictions, write_predictions
+from mnistcore.network.network import Network
+from mnistcore.evaluation.predictions import Predictions, write_predictions
 from stages.stage import Progress, Section, Stage, read_section, summarize
 
 MODEL, DESCRIPTION = Path("models/model.npz"), Path("data/processed/dataset.json")
@@ -56,7 +57,7 @@ def main() -> None:
     """
     started = time.monotonic()
     section = read_section("evaluate", Evaluate)
-    names = read_description(DESCRIPTION).classes
+    names = read_dataset_description(DESCRIPTION).classes
     seeds, networks = model.load(MODEL)
     sets = {name: open_part(folder) for name, folder in SETS.items()}
     for name, examples in sets.items():

@@ -14,9 +14,9 @@ from typing import Literal
 
 import click
 
-from mnistcore.classes import write_description
-from mnistcore.datasets import TABLE
-from mnistcore.download import check_named, fetch
+from mnistcore.data.description import write_dataset_description
+from mnistcore.data.datasets import TABLE
+from mnistcore.data.download import check_named, fetch
 from mnistcore.errors import InputError
 from mnistcore.files import exclusive
 from stages.stage import Progress, Section, Stage, read_section, summarize
@@ -67,7 +67,7 @@ def main() -> None:
             except InputError as error:
                 advice = "name its folder or base URL: MNISTCORE_SOURCE=…, or fetch.source in params.yaml"
                 raise InputError(f"{error}. If you have a copy, {advice}") from None
-        write_description(RAW / "dataset.json", dataset.description)
+        write_dataset_description(RAW / "dataset.json", dataset.description)
     source = f"from {' and '.join(gave)}" if gave else "already there"
     what = f"{dataset.description.title}, {size / 1e6:.1f} MB verified ({source})"
     summarize("fetch", f"{RAW}: {what}", started)

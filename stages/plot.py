@@ -16,15 +16,17 @@ import click
 import numpy as np
 from pydantic import Field
 
-from mnistcore import figures, metrics, model
-from mnistcore.batches import open_part
-from mnistcore.classes import read_description
-from mnistcore.curves import read_curves
+from mnistcore.evaluation import metrics
+from mnistcore.network import model
+from mnistcore.report import figures
+from mnistcore.data.parts import open_part
+from mnistcore.data.description import read_dataset_description
+from mnistcore.report.curves import read_curves
 from mnistcore.errors import InputError
 from mnistcore.files import exclusive
-from mnistcore.normalize import Normalizer
-from mnistcore.predictions import Predictions, read_predictions
-from mnistcore.report import write_report
+from mnistcore.data.normalization import Normalizer
+from mnistcore.evaluation.predictions import Predictions, read_predictions
+from mnistcore.report.page import write_report
 from stages.stage import Section, Stage, read_section, summarize
 
 PROCESSED, MODEL, CURVES = Path("data/processed"), Path("models/model.npz"), Path("reports/curves")
@@ -56,7 +58,7 @@ def main() -> None:
     """
     started = time.monotonic()
     section = read_section("plot", Plot)
-    description = read_description(PROCESSED / "dataset.json")
+    description = read_dataset_description(PROCESSED / "dataset.json")
     names = description.classes
     normalizer = Normalizer.load(PROCESSED / "normalizer.npz")
     rows, columns = normalizer.image_shape

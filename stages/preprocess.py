@@ -14,12 +14,13 @@ from typing import Annotated, Literal
 import click
 from pydantic import Field
 
-from mnistcore import idx
+from mnistcore.data import idx
 from mnistcore.arrays import writing_array
-from mnistcore.classes import check_labels, one_hot, read_description, write_description
+from mnistcore.data.description import read_dataset_description, write_dataset_description
+from mnistcore.data.labels import check_labels, one_hot
 from mnistcore.errors import InputError
 from mnistcore.files import exclusive
-from mnistcore.normalize import METHODS, divide, fit
+from mnistcore.data.normalization import METHODS, divide, fit
 from stages.stage import Progress, Section, Stage, read_section, summarize
 
 PROCESSED = Path("data/processed")
@@ -61,7 +62,7 @@ def main(raw: Path) -> None:
     """
     started = time.monotonic()
     section = read_section("preprocess", Preprocess)
-    description = read_description(raw / "dataset.json")
+    description = read_dataset_description(raw / "dataset.json")
     classes = len(description.classes)
     shapes = {part: _check(raw, part, classes) for part in PARTS}
     if shapes["train"][1:] != shapes["test"][1:]:
@@ -107,7 +108,7 @@ def main(raw: Path) -> None:
                 for chunk in idx.chunks(raw / f"{published}-labels-idx1-ubyte", LABELS, count):
                     labels.append(chunk)
                     targets.append(one_hot(chunk, classes, section.dtype))
-        write_description(PROCESSED / "dataset.json", description)
+        write_dataset_description(PROCESSED / "dataset.json", description)
     what = f"{counts['train']:,} training and {counts['test']:,} test images, {section.normalization}"
     summarize("preprocess", f"{PROCESSED}: {what}, {section.dtype},", started)
 

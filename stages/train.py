@@ -25,14 +25,15 @@ import click
 import numpy as np
 from pydantic import Field, model_validator
 
-from mnistcore import initializers, model, optimizers, schedules, stopping, training
-from mnistcore.augment import Augmentation, Augmenter
-from mnistcore.batches import open_batches
-from mnistcore.checkpoint import Checkpoint
+from mnistcore.network import initializers, model
+from mnistcore.training import optimizers, schedules, stopping, run
+from mnistcore.training.augmentation import Augmentation, Augmenter
+from mnistcore.data.batches import open_batches
+from mnistcore.training.checkpoint import Checkpoint
 from mnistcore.errors import InputError
 from mnistcore.files import exclusive
-from mnistcore.history import Epoch
-from mnistcore.network import Dense, Network
+from mnistcore.training.history import Epoch
+from mnistcore.network.network import Dense, Network
 from mnistcore.streams import stream
 from stages.interrupt import Interrupted, leave
 from stages.stage import Progress, Section, Stage, read_section, summarize
@@ -244,8 +245,8 @@ class Train(Section):
     shards: Annotated[int, Field(ge=1, le=64)] = 2
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 5.0
 
-    def settings(self, batch_size: int, remainder: str, image_shape: tuple[int, int]) -> training.Settings:
-        return training.Settings(
+    def settings(self, batch_size: int, remainder: str, image_shape: tuple[int, int]) -> run.Settings:
+        return run.Settings(
             epochs=self.epochs,
             batch_size=batch_size,
             remainder=remainder,
@@ -256,7 +257,7 @@ class Train(Section):
             clip_norm=self.clip_norm,
             shuffle=self.shuffle,
             stopping=self.stopping and self.stopping.build(),
-            averaging=self.averaging and training.Averaging(**dict(self.averaging)),
+            averaging=self.averaging and run.Averaging(**dict(self.averaging)),
             augmenter=self.augmentation
             and (lambda: Augmenter(Augmentation(**dict(self.augmentation)), image_shape, self.precision)),
             shards=self.shards,
@@ -313,8 +314,8 @@ class Job:
     def __init__(self, section: Train) -> None:
         self.section = section
         self.description, train, validation = open_batches(BATCHES)
-        self.examples = training.Examples(train.images, train.labels)
-        self.validation = training.Examples(validation.images, validation.labels)
+        self.examples = run.Examples(train.images, train.labels)
+        self.validation = run.Examples(validation.images, validation.labels)
         self.dense = [layer.build() for layer in section.layers]
         self._check()
         self.settings = section.settings(
@@ -363,11 +364,11 @@ class Job:
         try:
             with np.errstate(all="ignore"):  # values beyond float32 are told by the loss they lead to
                 network = self.network().initialize(generator)
-            training.train(
+            run.train(
                 network, self.examples, self.settings, validation=self.validation,
                 seed=seed, workers=workers, checkpoint=checkpoint, on_progress=on_progress, on_epoch=on_epoch,
             )  # fmt: skip
-        except training.Diverged as error:
+        except run.Diverged as error:
             raise InputError(f"seed {seed}: {error}") from None
 
     def result(self, seed: int) -> Network:

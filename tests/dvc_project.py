@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).resolve().parent.parent
 PARTS = (
     "stages",
+    "commands",
     "mnistcore",
     "dvc.yaml",
     "params.yaml",

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mnistcore import metrics
-from mnistcore.classes import Description
-from mnistcore.network import Dense, Network
-from mnistcore.normalize import divide
-from mnistcore.predictions import Predictions
-from mnistcore.report import write_report
+from mnistcore.evaluation import metrics
+from mnistcore.data.description import DatasetDescription
+from mnistcore.network.network import Dense, Network
+from mnistcore.data.normalization import divide
+from mnistcore.evaluation.predictions import Predictions
+from mnistcore.report.page import write_report
 
 
 def trained_on_digits():
@@ -84,7 +84,7 @@ def make(
     judged = metrics.summary(labels, predicted, confidence, 0.1, len(classes), 15)
     write_report(
         path,
-        description=Description(name, {"mnist": "MNIST", "digits": "8×8 digits"}.get(name, name), classes),
+        description=DatasetDescription(name, {"mnist": "MNIST", "digits": "8×8 digits"}.get(name, name), classes),
         normalizer=normalizer or divide(16 if shape == (8, 8) else 255, shape, network.precision),
         images=images,
         predictions=predictions,

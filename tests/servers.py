@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnistcore import idx
-from mnistcore.classes import Description
-from mnistcore.datasets import Dataset, File
+from mnistcore.data import idx
+from mnistcore.data.description import DatasetDescription
+from mnistcore.data.datasets import Dataset, File
 
 NAMES = (
     "train-images-idx3-ubyte",
@@ -33,7 +33,7 @@ def dataset(mirrors=(), npm=None, gzipped=False) -> Dataset:
     """A row of the table for the small data above."""
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in (GZIPPED if gzipped else PLAIN).items()}
     files = tuple(File(name, shape, sums[name], gzipped) for name, shape in zip(NAMES, SHAPES, strict=True))
-    return Dataset(Description("small", "Small", tuple("0123456789")), files, tuple(mirrors), npm)
+    return Dataset(DatasetDescription("small", "Small", tuple("0123456789")), files, tuple(mirrors), npm)
 
 
 def is_complete(folder: Path) -> bool:

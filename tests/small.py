@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from click.testing import CliRunner, Result
 
-from mnistcore import idx
-from mnistcore.classes import Description, write_description
+from mnistcore.data import idx
+from mnistcore.data.description import DatasetDescription, write_dataset_description
 from stages import batch, evaluate, fetch, plot, preprocess, train
 
 MODULES = {
@@ -59,7 +59,7 @@ def write_raw(images: np.ndarray, labels: np.ndarray, tests: int, classes: int =
         idx.write(folder / f"{name}-images-idx3-ubyte", images[part].astype(np.uint8))
         idx.write(folder / f"{name}-labels-idx1-ubyte", labels[part].astype(np.uint8))
     names = tuple(str(label) for label in range(classes))
-    write_description(folder / "dataset.json", Description("tiny", "tiny", names))
+    write_dataset_description(folder / "dataset.json", DatasetDescription("tiny", "tiny", names))
 
 
 def write_tiny_raw(side: int = 4) -> None:

@@ -1,0 +1,149 @@
+"""The training images as batches: some held out, the rest shuffled, in memory-mappable arrays.
+
+A folder of batches holds `train` and `validation`, each with images.npy, labels.npy
+and targets.npy, and batches.json. Batch k of size B is rows k·B to (k+1)·B of those
+arrays, contiguous. All examples are in the arrays; batches.json says how many
+batches an epoch has, with the smaller last one kept or dropped.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from mnistcore.arrays import writing_array
+from mnistcore.data.parts import Part, open_part
+from mnistcore.errors import InputError
+from mnistcore.files import replacing
+
+GATHERED = 1 << 23  # bytes at a time: memory does not depend on how many there are
+
+
+class Size(NamedTuple):
+    """How one part falls into batches."""
+
+    examples: int
+    batches: int
+    last_batch: int
+
+
+class BatchesDescription(NamedTuple):
+    """What batches.json says; validation is never dropped from, whatever `remainder` is."""
+
+    batch_size: int
+    remainder: str
+    features: int
+    classes: int
+    image_shape: tuple[int, int]
+    train: Size
+    validation: Size
+
+
+def open_batches(folder: str | os.PathLike[str]) -> tuple[BatchesDescription, Part, Part]:
+    """What the batch stage wrote to `folder`: its description, the training part and the validation part.
+
+    Raises
+    ------
+    InputError : as `open_part` and `read_batches_description`, or if the arrays are not those described
+    """
+    folder = Path(folder)
+    description = read_batches_description(folder / "batches.json")
+    parts = open_part(folder / "train"), open_part(folder / "validation")
+    for name, part, size in zip(("train", "validation"), parts, description[-2:], strict=True):
+        have = (len(part.labels), part.images.shape[1], part.targets.shape[1])
+        said = (size.examples, description.features, description.classes)
+        if have != said:
+            raise InputError(
+                f"{folder / name}: (examples, features, classes) are {have}, and in batches.json {said}; "
+                "run the batch stage again"
+            )
+    if parts[0].images.dtype != parts[1].images.dtype:
+        raise InputError(f"{folder}: train and validation differ in dtype; run the batch stage again")
+    return description, *parts
+
+
+def read_batches_description(path: str | os.PathLike[str]) -> BatchesDescription:
+    """Read and check a batches.json.
+
+    Raises
+    ------
+    InputError : missing, not JSON, or not what `write_batches_description` could have written
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: not found; run the stage that makes it")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        numbers = [content[key] for key in ("batch_size", "features", "classes")] + content["image_shape"]
+        parts = [content[key][name] for key in ("train", "validation") for name in Size._fields]
+        description = BatchesDescription(
+            **{
+                **content,
+                "image_shape": tuple(content["image_shape"]),
+                "train": Size(**content["train"]),
+                "validation": Size(**content["validation"]),
+            }
+        )
+        batch_size = description.batch_size
+        rows, columns = description.image_shape
+        sound = (
+            all(type(number) is int for number in numbers + parts)  # no True, no 4.0
+            and min(numbers) >= 1
+            and min(parts) >= 0
+            and description.classes >= 2
+            and rows * columns == description.features
+            and description.remainder in ("keep", "drop")
+            and description.train == size_of(description.train.examples, batch_size, description.remainder)
+            and description.validation == size_of(description.validation.examples, batch_size, "keep")
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        sound = False
+    if not sound:
+        raise InputError(f"{path}: damaged, or not written by the batch stage")
+    return description
+
+
+def write_batches_description(path: str | os.PathLike[str], description: BatchesDescription) -> None:
+    """Write `description` as JSON, the same bytes every time."""
+    content = description._asdict() | {
+        "train": description.train._asdict(),
+        "validation": description.validation._asdict(),
+    }
+    with replacing(path, "w") as file:
+        json.dump(content, file, indent=2)
+        file.write("\n")
+
+
+def size_of(examples: int, batch_size: int, remainder: str) -> Size:
+    """How `examples` fall into batches, the smaller last one kept or dropped."""
+    whole, left = divmod(examples, batch_size)
+    if remainder == "keep" and left:
+        return Size(examples, whole + 1, left)
+    return Size(examples, whole, batch_size if whole else 0)
+
+
+def gather(source: str | os.PathLike[str], rows: np.ndarray, destination: str | os.PathLike[str]) -> None:
+    """Write the given rows of the array in the file `source`, in the given order, to the file `destination`.
+
+    `source` is a .npy file that `open_part` has accepted. Its rows are read one by one into a small buffer,
+    and not through a memory map, of which in the end all pages would be resident.
+    """
+    array = np.load(source, mmap_mode="r", allow_pickle=False)
+    width = array.strides[0]
+    chunk = max(1, GATHERED // width)
+    buffer = np.empty((min(chunk, len(rows)), *array.shape[1:]), array.dtype)
+    raw = memoryview(buffer.reshape(-1).view(np.uint8))
+    with (
+        open(source, "rb", buffering=0) as file,
+        writing_array(destination, array.dtype, (len(rows), *array.shape[1:])) as out,
+    ):
+        start = os.fstat(file.fileno()).st_size - len(array) * width
+        for first in range(0, len(rows), chunk):
+            taken = rows[first : first + chunk]
+            for place, row in enumerate(taken.tolist()):
+                file.seek(start + row * width)
+                if file.readinto(raw[place * width : (place + 1) * width]) != width:
+                    raise InputError(f"{source}: became shorter while it was read")
+            out.append(buffer[: len(taken)])

@@ -1,0 +1,152 @@
+"""A team of processes that walk through one computation side by side.
+
+The first process forks the others. All run the same program over the same data
+and take the same decisions; each does its own shards of the work, and between
+two phases they wait for one another. What one has to see of another's work lies
+in memory that they share (`mnistcore.engine.shared_memory`).
+
+Threads would pass the interpreter's lock to and fro around every small NumPy
+call; forks do not meet at all until they wait, which takes them a microsecond.
+"""
+
+import os
+import signal
+import sys
+import warnings
+from typing import NoReturn
+
+from mnistcore.errors import InputError
+
+SPINS = 1000  # looks at whether the others have come before going to sleep over it: about 0.2 ms
+LOOKS = 0.1  # seconds asleep before a look at whether the others still live
+SIGNALS = {signal.SIGINT, signal.SIGTERM}
+
+
+class Team:
+    """Some processes that work together; a context manager, outside of which only the first one exists.
+
+    Where processes cannot be forked safely (not on Linux), the team is the calling process alone.
+
+    Parameters
+    ----------
+    workers : how many processes, the calling one among them
+
+    Attributes
+    ----------
+    workers : how many there are
+    number : which of them this process is, from 0
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.number, self.workers = 0, 1
+        self._children: list[int] = []
+        self._told: int | None = None  # where the others say why they ended
+        if workers > 1 and sys.platform == "linux":
+            import multiprocessing  # slow to import
+
+            try:
+                self._arrived = [multiprocessing.get_context("fork").Semaphore(0) for _ in range(workers)]
+            except OSError:  # no shared memory for them in this container
+                return
+            self.workers = workers
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one that called; it alone tells the world what happens."""
+        return self.number == 0
+
+    def own(self, shards: int) -> range:
+        """The shards, of so many, that this process works."""
+        return range(self.number, shards, self.workers)
+
+    def wait(self) -> None:
+        """Return when all have come to this point.
+
+        Raises
+        ------
+        InputError, MemoryError : in the first process, when another one has ended; why
+        """
+        if self.workers == 1:
+            return
+        mine = self._arrived[self.number]
+        for number, other in enumerate(self._arrived):
+            if number != self.number:
+                other.release()
+        for _ in range(self.workers - 1):
+            for _ in range(SPINS):
+                if mine.acquire(False):
+                    break
+            else:
+                while not mine.acquire(True, LOOKS):
+                    self._look_around()
+
+    def __enter__(self) -> "Team":
+        if self.workers == 1:
+            return self
+        self._leader = os.getpid()
+        self._told, tell = os.pipe()
+        os.set_blocking(self._told, False)
+        # No signal may meet a fork before it has learnt to leave signals to the first process.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        try:
+            try:
+                self._fork_all(tell)
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        except OSError:  # no more processes allowed: alone, then
+            self._end_children()
+            self.workers = 1
+        except BaseException:  # a signal that had to wait
+            self._end_children()
+            raise
+        if self.leads:
+            os.close(tell)
+        return self
+
+    def _fork_all(self, tell: int) -> None:
+        for number in range(1, self.workers):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # a fork needs no other thread here
+                child = os.fork()
+            if child == 0:
+                self.number, self._tell, self._children = number, tell, []
+                for one in SIGNALS:
+                    signal.signal(one, signal.SIG_IGN)
+                return
+            self._children.append(child)
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        if not self.leads:
+            self._leave(error)
+        self._end_children()
+        if self._told is not None:
+            os.close(self._told)
+
+    def _leave(self, error: BaseException | None) -> NoReturn:
+        if error is not None:
+            os.write(self._tell, f"{type(error).__name__}: {error}".encode()[:4096])
+        os._exit(0)
+
+    def _end_children(self) -> None:
+        for child in self._children:
+            os.kill(child, signal.SIGKILL)  # nobody else waits for it, so the number is still its own
+            os.waitpid(child, 0)
+        self._children = []
+
+    def _look_around(self) -> None:
+        if not self.leads:
+            if os.getppid() != self._leader:
+                os._exit(1)
+            return
+        for child in self._children:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                self._children.remove(child)
+                try:
+                    told = os.read(self._told, 4096).decode(errors="replace")
+                except BlockingIOError:
+                    told = ""
+                if told.startswith("MemoryError"):
+                    raise MemoryError(told)
+                told = told or f"status {os.waitstatus_to_exitcode(status)}; the system may have run out of memory"
+                raise InputError(f"training: a worker ended: {told}")

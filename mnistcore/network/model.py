@@ -1,0 +1,58 @@
+"""models/model.npz: trained networks on disk, one per seed, rebuilt with no other file."""
+
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from mnistcore.arrays import load_arrays
+from mnistcore.errors import InputError
+from mnistcore.files import replacing
+from mnistcore.network.network import PRECISIONS, Network
+
+
+def save(path: str | os.PathLike[str], seeds: list[int], networks: list[Network]) -> None:
+    """Write networks of one architecture, one per seed, with no time stamp in the file.
+
+    The file holds `parameters` (S, P), `seeds` (S,) int64 and `architecture`, JSON text.
+    """
+    architecture = json.dumps(networks[0].architecture(), separators=(",", ":"))
+    arrays = {
+        "parameters": np.stack([network.parameters for network in networks]),
+        "seeds": np.array(seeds, np.int64),
+        "architecture": np.array(architecture),
+    }
+    with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
+        for name, array in arrays.items():
+            # ZipInfo's own date, 1980; np.savez does the same, but does not promise to.
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
+
+
+def load(path: str | os.PathLike[str]) -> tuple[list[int], list[Network]]:
+    """Read what `save` wrote: the seeds, and a network for each.
+
+    Raises
+    ------
+    InputError : if it is not such a file, whole and consistent
+    """
+    path = Path(path)
+    arrays = load_arrays(
+        path,
+        {
+            "parameters": (PRECISIONS, (None, None)),
+            "seeds": ("int64", (None,)),
+            "architecture": ("str", ()),
+        },
+    )
+    parameters, seeds = arrays["parameters"], arrays["seeds"]
+    try:
+        architecture = json.loads(str(arrays["architecture"][()]))
+        networks = [Network.from_architecture(architecture, row) for row in parameters]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InputError) as error:
+        raise InputError(f"{path}: damaged ({error}); run the train stage again") from None
+    if not len(seeds) or len(seeds) != len(networks):
+        raise InputError(f"{path}: {len(networks)} networks for {len(seeds)} seeds; run the train stage again")
+    return seeds.tolist(), networks

@@ -1,0 +1,114 @@
+"""`predict` reads pictures with the trained network, and says in a line what it can't read."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image, ImageDraw
+
+from mnistcore.network import model
+from mnistcore.report import framing
+from mnistcore.data.description import DatasetDescription, write_dataset_description
+from mnistcore.network.network import Dense
+from mnistcore.data.normalization import divide
+from commands.predict import main
+from report_page import any_network
+
+
+def picture(path, angle=0):
+    drawn = Image.new("L", (90, 90), 255)
+    ImageDraw.Draw(drawn).line([(20, 15), (70, 15), (40, 75)], 0, 9, "curve")
+    drawn.rotate(angle, fillcolor=255).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with a model, and with pictures a.png, b.jpg and what is none."""
+    monkeypatch.chdir(tmp_path)
+    write_dataset_description(
+        tmp_path / "data/processed/dataset.json", DatasetDescription("mnist", "MNIST", tuple("0123456789"))
+    )
+    divide(255, (28, 28), "float32").save("data/processed/normalizer.npz")
+    model.save("models/model.npz", [3], [any_network([Dense(10, "softmax")])])
+    (tmp_path / "in").mkdir()
+    picture("in/a.png")
+    picture("in/b.jpg", 90)
+    return tmp_path
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments], prog_name="predict")
+
+
+def expected(path):
+    seen = framing.read_drawing(path, framing.frame_of((28, 28)))
+    return model.load("models/model.npz")[1][0].probabilities(seen.reshape(1, -1) / np.float32(255))[0]
+
+
+def test_it_prints_the_three_likeliest_classes(folder):
+    result = run("in/a.png")
+    outputs = expected("in/a.png")
+    best = np.argsort(-outputs)[:3]
+    assert result.exit_code == 0
+    assert result.stdout.split() == [
+        "in/a.png:",
+        *(word for c in best for word in (str(c), f"{outputs[c]:.1%}")),
+    ]
+
+
+def test_json_has_an_object_for_each_picture(folder):
+    readings = json.loads(run("--json", "in/a.png", "in/b.jpg").stdout)
+    assert [reading["picture"] for reading in readings] == ["in/a.png", "in/b.jpg"]
+    for reading in readings:
+        outputs = expected(reading["picture"])
+        assert reading["class"] == str(outputs.argmax())
+        probabilities = [one["probability"] for one in reading["likeliest"]]
+        np.testing.assert_allclose(probabilities, np.sort(outputs)[::-1][:3], rtol=1e-6)
+
+
+def test_show_draws_what_the_network_saw(folder):
+    lines = run("--show", "in/a.png").stdout.splitlines()[1:]
+    seen = framing.read_drawing("in/a.png", framing.frame_of((28, 28)))
+    drawn = np.array([[char != " " for char in line.ljust(56)] for line in lines])
+    assert drawn.shape == (28, 56)
+    np.testing.assert_array_equal(drawn[:, ::2], seen > 0)
+    assert json.loads(run("--show", "--json", "in/a.png").stdout)[0]["saw"] == seen.tolist()
+
+
+def test_a_folder_stands_for_the_pictures_in_it(folder):
+    (folder / "in/notes.txt").write_text("no picture")
+    (folder / "in/.hidden.png").write_text("no picture")
+    result = run("in")
+    assert result.exit_code == 0
+    assert [line.split(":")[0] for line in result.stdout.splitlines()] == ["in/a.png", "in/b.jpg"]
+    assert result.stderr == "predict: in: 1 of 3 files are no pictures\n"
+
+
+def test_a_folder_without_pictures_is_an_error(folder):
+    (folder / "none").mkdir()
+    result = run("none")
+    assert (result.exit_code, result.stderr) == (2, "predict: none: there is no picture in this folder\n")
+
+
+def test_what_is_no_picture_is_told_in_one_line_and_the_others_are_read(folder):
+    (folder / "notes.png").write_text("no picture")
+    Image.new("L", (30, 30), 255).save("blank.png")
+    result = run("notes.png", "in/a.png", "blank.png", "nowhere.png")
+    assert result.exit_code == 2
+    assert [line.split(":")[0] for line in result.stdout.splitlines()] == ["in/a.png"]
+    told = result.stderr.splitlines()
+    assert len(told) == 3 and all(line.startswith("predict: ") for line in told)
+    assert json.loads(run("--json", "notes.png", "in/a.png").stdout)[0]["picture"] == "in/a.png"
+
+
+def test_without_a_model_it_says_so(folder):
+    (folder / "models/model.npz").unlink()
+    result = run("in/a.png")
+    assert result.exit_code == 2 and result.stderr.startswith("predict: models/model.npz: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_model_of_other_images_is_refused(folder):
+    model.save("models/model.npz", [3], [any_network([Dense(10, "softmax")], 64)])
+    assert "do not belong together" in run("in/a.png").stderr

@@ -1,0 +1,120 @@
+"""Networks, their initial weights, and the model file."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from mnistcore.network import model
+from mnistcore.errors import InputError
+from mnistcore.network.initializers import Glorot, He, LeCun, Normal, Uniform, Zeros
+from mnistcore.network.network import Dense, Network
+from mnistcore.streams import stream
+
+LAYERS = [Dense(5, "relu"), Dense(4, "tanh", bias=False), Dense(3, "softmax")]
+
+
+def test_repr_reads_like_the_architecture():
+    assert repr(Network(784, [Dense(512, "relu"), Dense(10, "softmax")])) == "784 → 512 relu → 10 softmax"
+
+
+def test_layers_are_views_of_one_flat_vector():
+    network = Network(6, LAYERS)
+    assert network.parameters.shape == (6 * 5 + 5 + 5 * 4 + 4 * 3 + 3,)
+    network.parameters[...] = np.arange(len(network.parameters))
+    assert network.layers[0].weights[0].tolist() == [0, 1, 2, 3, 4]
+    assert network.layers[0].biases.tolist() == [30, 31, 32, 33, 34]
+    assert network.layers[1].biases is None
+    assert network.layers[2].biases.tolist() == [67, 68, 69]
+
+
+def test_probabilities_do_not_depend_on_the_chunk():
+    network = Network(6, LAYERS, precision="float64").initialize(stream(0, "weights"))
+    images = np.random.default_rng(0).random((50, 6))
+    whole = network.probabilities(images)
+    assert whole.sum(axis=1) == pytest.approx(np.ones(50))
+    assert network.probabilities(images, chunk=7) == pytest.approx(whole, rel=1e-12)
+    assert (network.predict(images) == whole.argmax(axis=1)).all()
+
+
+@pytest.mark.parametrize(
+    ("initializer", "mean", "deviation"),
+    [
+        (Zeros(), 0, 0),
+        (Uniform(-0.1, 0.3), 0.1, 0.4 / math.sqrt(12)),
+        (Normal(0.7), 0, 0.7),
+        (Glorot(), 0, math.sqrt(2 / (300 + 200))),
+        (He(), 0, math.sqrt(2 / 300)),
+        (LeCun(), 0, math.sqrt(1 / 300)),
+    ],
+)
+def test_initializers_have_the_published_mean_and_deviation(initializer, mean, deviation):
+    drawn = initializer.draw((300, 200), 300, 200, stream(0, "weights"))
+    assert drawn.mean() == pytest.approx(mean, abs=4 * deviation / math.sqrt(drawn.size) + 1e-12)
+    assert drawn.std() == pytest.approx(deviation, rel=0.02)
+
+
+def test_legacy_weights_are_those_of_the_notebook():
+    layers = [Dense(40, bias=False, weights=Uniform()), Dense(10, "identity", bias=False, weights=Uniform())]
+    network = Network(784, layers, "squared-error", "float64").initialize(np.random.RandomState(1))
+    legacy = np.random.RandomState(1)
+    assert np.array_equal(network.layers[0].weights, 0.2 * legacy.random_sample((784, 40)) - 0.1)
+    assert np.array_equal(network.layers[1].weights, 0.2 * legacy.random_sample((40, 10)) - 0.1)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_model_file_holds_all_that_is_needed(tmp_path, precision):
+    networks = [Network(6, LAYERS, precision=precision).initialize(stream(seed, "weights")) for seed in (3, 5)]
+    model.save(tmp_path / "model.npz", [3, 5], networks)
+    seeds, loaded = model.load(tmp_path / "model.npz")
+    assert seeds == [3, 5]
+    for before, after in zip(networks, loaded, strict=True):
+        assert repr(before) == repr(after)
+        assert np.array_equal(before.parameters, after.parameters)
+        assert after.precision == precision and after.loss == "cross-entropy"
+    first = (tmp_path / "model.npz").read_bytes()
+    model.save(tmp_path / "again.npz", [3, 5], networks)
+    assert (tmp_path / "again.npz").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: a | {"features": 7},
+        lambda a: a | {"layers": []},
+        lambda a: a | {"layers": [{"units": "5"}]},
+        lambda a: a | {"loss": "hope"},
+        lambda a: a | {"precision": "float16"},
+        lambda a: [],
+        lambda a: {},
+    ],
+)
+def test_a_model_that_does_not_hold_together_is_refused_in_one_line(tmp_path, change):
+    network = Network(6, LAYERS)
+    path = tmp_path / "model.npz"
+    architecture = json.dumps(change(network.architecture()))
+    np.savez(
+        path, parameters=network.parameters[None], seeds=np.zeros(1, np.int64), architecture=np.array(architecture)
+    )
+    with pytest.raises(InputError, match="run the train stage again") as caught:
+        model.load(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("layers", "loss", "told"),
+    [
+        ([Dense(3, "relu")], "cross-entropy", "needs a softmax output"),
+        ([Dense(3, "softmax")], "binary-cross-entropy", "needs a sigmoid output"),
+        ([Dense(3, "sofmax")], "squared-error", "layer 1: activation 'sofmax'"),
+        ([Dense(3, "softmax"), Dense(3, "softmax")], "cross-entropy", "for the output layer"),
+        ([Dense(3, "softmax", drop_rate=0.5)], "cross-entropy", "output layer cannot drop"),
+        ([Dense(2, drop_rate=1.0), Dense(3, "softmax")], "cross-entropy", "not in [0, 1)"),
+        ([], "cross-entropy", "at least one layer"),
+    ],
+)
+def test_impossible_networks_are_refused(layers, loss, told):
+    with pytest.raises(InputError) as caught:
+        Network(6, layers, loss)
+    assert told in str(caught.value)

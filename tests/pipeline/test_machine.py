@@ -1,0 +1,260 @@
+"""What a machine does to a run: a full disk, too little memory, a neighbour, odd paths, a poor locale, a wrong clock."""
+
+import contextlib
+import errno
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dvc_project import Project, dvc_within, prepared, project, ran  # noqa: F401  (fixtures)
+
+from small import PARAMETERS, everything, line_of, works, write_tiny_raw
+from test_killed import STAGES, Repro, forget, hashes, leftovers
+
+ROOT = Path(__file__).resolve().parents[2]
+QUICK = ("preprocess", "batch", "train", "evaluate")  # plot, too, but matplotlib takes a second each time
+OUTPUTS = {"preprocess": "data/processed", "batch": "data/batches", "train": "models", "evaluate": "reports"}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the tiny data set in which every quick stage has run; not to be changed."""
+    folder = tmp_path_factory.mktemp("done")
+    with contextlib.chdir(folder):
+        Path("params.yaml").write_text(PARAMETERS)
+        write_tiny_raw(side=16)
+        for stage in QUICK:
+            works(stage)
+    return folder
+
+
+@pytest.fixture
+def folder(done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, to be changed at will."""
+    shutil.copytree(done, tmp_path / "work")
+    monkeypatch.chdir(tmp_path / "work")
+    return tmp_path / "work"
+
+
+def partials() -> list[Path]:
+    return [path for path in Path().rglob("*") if path.name.endswith(".partial")]
+
+
+def outputs(stage: str) -> dict[str, bytes]:
+    return {name: content for name, content in everything().items() if name.startswith(OUTPUTS[stage])}
+
+
+@contextlib.contextmanager
+def limited(what: int, soft: int) -> Iterator[None]:
+    before = resource.getrlimit(what)
+    resource.setrlimit(what, (soft, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(what, before)
+
+
+@pytest.mark.fault("The machine", "no file may grow beyond 100 bytes (`ulimit -f`), each stage", "`…: <file>: File too large`")
+@pytest.mark.parametrize("stage", QUICK)
+def test_a_file_that_may_not_grow_is_named_and_nothing_half_written_left(folder: Path, stage: str) -> None:
+    before = outputs(stage)
+    with limited(resource.RLIMIT_FSIZE, 100):
+        line = line_of(stage)
+    assert line.startswith(f"{stage}: ") and line.endswith(f": {os.strerror(errno.EFBIG)}") and "/" in line
+    assert not partials()
+    assert outputs(stage).items() <= before.items()  # what is still there is whole
+    works(stage)
+    assert outputs(stage) == before
+
+
+def mount(*arguments: str) -> None:
+    finished = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
+    if finished.returncode:
+        pytest.skip(f"nothing can be mounted here: {finished.stderr.strip()}")
+
+
+@pytest.fixture
+def small_disk(done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A disk of two megabytes with the tiny data set on it, all stages run."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount("-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk))
+    try:
+        shutil.copytree(done, disk, dirs_exist_ok=True)
+        monkeypatch.chdir(disk)
+        yield disk
+    finally:
+        monkeypatch.undo()
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)  # arrays may still be mapped
+
+
+def fill(disk: Path) -> None:
+    with open(disk / "ballast", "wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+@pytest.mark.fault("The machine", "a full disk, each stage", "`…: <file>: No space left on device`; with space again, the next run is right")
+def test_a_full_disk_is_said_to_be_full(small_disk: Path) -> None:
+    for stage in QUICK:
+        before = outputs(stage)
+        fill(small_disk)
+        line = line_of(stage)
+        assert line.startswith(f"{stage}: ") and line.endswith(f": {os.strerror(errno.ENOSPC)}"), line
+        assert not partials()
+        assert outputs(stage).items() <= before.items()
+        (small_disk / "ballast").unlink()
+        works(stage)
+        assert outputs(stage) == before
+
+
+@pytest.mark.fault("The machine", "a folder that may only be read, each stage", "`…: <file>: Read-only file system`, or `Permission denied`")
+def test_a_read_only_folder_is_named(folder: Path) -> None:
+    for stage in QUICK:
+        before = everything()
+        target = Path(OUTPUTS[stage])
+        if os.getuid() == 0:  # whom modes do not stop
+            mount("--bind", str(target), str(target))
+            mount("-o", "remount,ro,bind", str(target))
+        else:
+            target.chmod(0o555)
+        try:
+            line = line_of(stage)
+        finally:
+            if os.getuid() == 0:
+                subprocess.run(["umount", str(target)], check=True)
+            else:
+                target.chmod(0o755)
+        assert any(line.endswith(os.strerror(number)) for number in (errno.EROFS, errno.EACCES)), line
+        assert str(target) in line
+        shutil.rmtree("checkpoints", ignore_errors=True)
+        assert everything().items() >= {name: before[name] for name in outputs(stage)}.items()
+
+
+def script(stage: str, cwd: Path, **options) -> subprocess.CompletedProcess:
+    """Run a stage in a process of its own."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | options.pop("env", {})
+    return subprocess.run(
+        [sys.executable, ROOT / "stages" / f"{stage}.py"],
+        cwd=cwd, env=environment, capture_output=True, text=True, timeout=120, check=False, **options,
+    )  # fmt: skip
+
+
+@pytest.mark.fault("The machine", "too little memory (`ulimit -v`) for the network asked for", "`train: out of memory; nothing "
+                   "under a final name was changed`")  # fmt: skip
+def test_too_little_memory(folder: Path) -> None:
+    model = Path("models/model.npz").read_bytes()
+    Path("params.yaml").write_text(PARAMETERS.replace("units: 6,", "units: 1000000, drop_rate: 0.5,"))
+    gigabyte = 1 << 30
+    finished = script("train", folder, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (gigabyte, gigabyte)))
+    assert finished.stderr == "train: out of memory; nothing under a final name was changed\n"
+    assert finished.returncode == 2
+    assert Path("models/model.npz").read_bytes() == model
+    assert not partials()
+
+
+@pytest.mark.fault("The machine", "two copies of one stage at once, each stage", "`…: another run is writing …; waiting for it`, then both end well")
+@pytest.mark.parametrize(
+    "stage", ["batch", "train", *(pytest.param(stage, marks=pytest.mark.slow) for stage in ("preprocess", "evaluate", "plot"))]
+)
+def test_two_copies_of_a_stage_do_not_disturb_each_other(folder: Path, stage: str) -> None:
+    assert script(stage, folder).returncode == 0
+    before = everything()
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, ROOT / "stages" / f"{stage}.py"]
+    both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in "12"]
+    for process in both:
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        assert "Traceback" not in err
+    assert everything() == before
+
+
+@pytest.mark.fault("The machine", "two `dvc repro` at once", "DVC's own words: `ERROR: failed to reproduce 'batch': '…/data/batches' is busy, it is "
+                   "being blocked by: (PID …)`; exit status 255, the first goes on")  # fmt: skip
+@pytest.mark.fault("Killed", "Ctrl-C (SIGINT) while `dvc repro` trains", "`train: interrupted; run it again to continue`, and DVC's `ERROR: failed to reproduce "
+                   "'train': failed to run: python stages/train.py, exited with 130` (or -2); the next run continues from the checkpoint")  # fmt: skip
+def test_two_repros_at_once_and_an_interrupt(project: Project) -> None:  # noqa: F811
+    wanted = hashes(project)
+    project.change("train.epochs", 100_000)
+    project.change("train.checkpoint_seconds", 0.1)
+    first = Repro(project)
+    first.wait_for("train")
+    second = project.dvc("repro", status=255)
+    assert "is busy, it is being blocked by:" in second and f"(PID {first.process.pid})" in second
+    deadline = time.monotonic() + 60
+    while not project.file("checkpoints/seed-0.npz").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert first.end(signal.SIGINT)
+    assert "train: interrupted; run it again to continue\n" in first.printed
+    assert re.search(r"failed to run: python stages/train.py, exited with (130|-2)\n", first.printed)  # -2: the shell
+    assert "Traceback" not in first.printed
+    project.git("checkout", "--quiet", "params.yaml")
+    project.dvc("repro")
+    assert hashes(project) == wanted
+    assert not leftovers(project)
+
+
+@pytest.mark.fault("The machine", "a project in `Großer Ordner (1) 数字 'x'`, reached through a link, every stage run by `dvc repro`",
+                   "it works, to the same hashes")  # fmt: skip
+def test_odd_paths_and_links_change_nothing(prepared: Project, tmp_path: Path) -> None:  # noqa: F811
+    odd = prepared.copy_to(tmp_path / "Großer Ordner (1) 数字 'x'")
+    wanted = hashes(odd)
+    forget(odd, STAGES)
+    link = tmp_path / "a link"
+    link.symlink_to(odd.path)
+    through = Project(link)
+    assert ran(through.dvc("repro")) == list(STAGES)
+    assert hashes(odd) == wanted
+
+
+@pytest.mark.fault("The machine", "a stage in the locale C without UTF-8, in a folder with letters beyond ASCII",
+                   "it works, to the same bytes. (DVC itself does not, there: `'utf-8' codec can't encode characters`)")  # fmt: skip
+def test_a_poor_locale(folder: Path) -> None:
+    before = outputs("batch")
+    odd = folder.rename(folder.with_name("Großer Ordner 数字"))
+    finished = script("batch", odd, env={"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})
+    assert finished.returncode == 0, finished.stderr
+    os.chdir(odd)
+    assert outputs("batch") == before
+
+
+@pytest.mark.fault("The machine", "a terminal that knows Latin-1 or ASCII only", "it works; `?` for a letter that it does not know")
+@pytest.mark.parametrize("encoding", ["latin-1", pytest.param("ascii", marks=pytest.mark.slow)])
+def test_a_poor_terminal(folder: Path, encoding: str) -> None:
+    finished = script("train", folder, env={"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}, encoding="utf-8", errors="replace")
+    assert finished.returncode == 0, finished.stderr
+
+
+@pytest.mark.fault("The machine", "files from 2040 and from 1970, as after a clock set back", "it works, to the same bytes, and nothing is rerun")
+def test_a_clock_set_back(project: Project, folder: Path) -> None:  # noqa: F811
+    before = everything()
+    for number, name in enumerate(before):
+        os.utime(name, (2_208_988_800, 2_208_988_800) if number % 2 else (0, 0))
+    for stage in QUICK:
+        works(stage)
+    assert {name: content for name, content in everything().items() if "curves" not in name}.items() <= before.items()
+    for number, path in enumerate(path for path in project.path.rglob("*") if path.is_file() and ".git" not in path.parts):
+        os.utime(path, (2_208_988_800, 2_208_988_800) if number % 2 else (0, 0))
+    with dvc_within(project) as repo:
+        assert repo.status() == {}
+
+
+@pytest.mark.fault("The machine", "a stage run by its path from another folder", "it works on the params.yaml and the data there")
+def test_another_current_folder(folder: Path, tmp_path: Path) -> None:
+    before = outputs("batch")
+    shutil.rmtree("data/batches")
+    finished = script("batch", folder)
+    assert finished.returncode == 0, finished.stderr
+    assert outputs("batch") == before
+    finished = script("batch", tmp_path)
+    assert finished.returncode == 2
+    assert finished.stderr == "batch: params.yaml: not found; run this in a folder that has one\n"

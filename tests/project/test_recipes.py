@@ -1,0 +1,240 @@
+"""The recipes: what is committed, the core beside the notebooks' loops, and a new recipe by the real DVC."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dvc_project import ROOT, Project, prepared, project, ran  # noqa: F401  (fixtures)
+from ruamel.yaml import YAML
+
+from mnistcore.training import run
+from mnistcore.network.network import Network
+from recipes import notebook_loops, results, table
+from stages.stage import read_section
+from stages.train import Train
+
+RECIPES = ROOT / "recipes"
+PUBLISHED = {  # each experiment, and from what mean test accuracy on it counts as reproduced
+    "mnist1000-replay": 0.718,
+    "mnist1000-plain": 0.83,
+    "mnist1000-dropout": 0.84,
+    "mnist1000-batch": 0.87,
+    "mnist1000-softmax": 0.862,
+    "mnist-relu256": 0.981,
+    "mnist-sigmoid100": 0.958,
+    "mnist-sigmoid100-scaled": 0.978,
+    "digits-relu200": 0.972,
+    "mnist-sigmoid20": 0.938,
+    "mnist-sigmoid20-frozen": 0.59,
+}
+
+
+def read_yaml(path: Path):
+    return YAML(typ="safe").load(path)
+
+
+# What is committed
+
+with_results = pytest.mark.skipif(
+    not (RECIPES / "dvc.lock").exists(), reason="no results of the recipes are committed; `make recipes` makes them"
+)
+
+
+def test_every_published_experiment_is_a_recipe_and_every_folder_is_listed():
+    assert set(results.names()) == set(PUBLISHED)
+    assert set(results.names()) == {path.parent.name for path in RECIPES.glob("*/params.yaml")}
+
+
+@with_results
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_reaches_its_figure_as_a_mean_over_its_seeds(name):
+    found = results.load(name)
+    trained = read_yaml(RECIPES / name / "params.yaml")["train"]["seeds"]
+    assert trained == ([1] if name == "mnist1000-replay" else [0, 1, 2])
+    assert len(found.accuracies) == len(trained)
+    assert np.mean(found.accuracies) >= PUBLISHED[name]
+    assert found.reached
+    if name == "mnist-sigmoid20-frozen":
+        assert np.mean(found.accuracies) <= 0.63
+
+
+@with_results
+def test_the_replay_is_the_printed_table_digit_for_digit():
+    assert table.replay(results.load("mnist1000-replay")) == {
+        "error": ["0.722", "0.204", "0.167", "0.145", "0.130", "0.120", "0.113", "0.614"],
+        "accuracy": ["0.537", "0.966", "0.984", "0.991", "0.998", "0.999", "0.999", "0.718"],
+    }
+
+
+@with_results
+def test_readme_is_what_the_committed_figures_make_it():
+    page = (RECIPES / "README.md").read_text(encoding="utf-8")
+    assert page == table.readme([results.load(name) for name in results.names()])
+    pictures = {path.stem for path in (RECIPES / "pictures").glob("*.png")}
+    assert pictures == {*results.names(), "all"}
+    assert all(f"(pictures/{picture}.png)" in page for picture in pictures)
+
+
+def test_stages_are_those_of_the_root_pipeline_and_depend_on_the_same_code():
+    root, here = (read_yaml(folder / "dvc.yaml")["stages"] for folder in (ROOT, RECIPES))
+    assert list(here) == list(root)
+    for name, stage in here.items():
+        code = {f"../../{dep}" for dep in root[name]["deps"] if dep.startswith(("mnistcore/", "stages/"))}
+        assert {dep for dep in stage["deps"] if dep.startswith("../../")} == code
+        assert stage["cmd"].startswith(f"python ../../{root[name]['cmd'].split()[1]}")
+        assert stage["params"] == root[name]["params"]
+
+
+# The core beside the notebooks' loops
+
+
+class Scripted:
+    """In place of RandomState: gives the loops these weights, in the order they ask, and shuffles nothing."""
+
+    def __init__(self, weights):
+        self.weights = list(weights)
+
+    def normal(self, *_):
+        return self.weights.pop(0).copy()
+
+    def standard_normal(self, *_):
+        return self.weights.pop(0).copy()
+
+    def permutation(self, count):
+        return np.arange(count)
+
+
+@pytest.mark.parametrize(
+    "name", ["digits-relu200", "mnist-sigmoid20", "mnist-sigmoid20-frozen", "mnist-sigmoid100"]
+)
+def test_the_core_takes_the_steps_of_the_notebooks_loop(name, monkeypatch):
+    """Three epochs from the same weights in the same order end in the same outputs, to float64 rounding."""
+    monkeypatch.chdir(RECIPES / name)
+    section = read_section("train", Train)
+    random = np.random.default_rng(0)
+    images, labels = random.random((200, 64)) * (random.random((200, 64)) < 0.3), random.integers(0, 10, 200)
+    layers = [layer.build() for layer in section.layers]
+    network = Network(64, layers, section.loss, "float64").initialize(np.random.default_rng(1))
+    weights = [layer.weights.copy() for layer in network.layers]
+    biases = [layer.biases[None].copy() for layer in network.layers if layer.biases is not None]
+    size = read_yaml(Path("params.yaml"))["batch"]["batch_size"]
+
+    section = section.model_copy(
+        update={"epochs": 3, "shuffle": False, "stopping": None, "precision": "float64"}
+    )
+    history = run.train(
+        network, run.Examples(images, labels), section.settings(size, "keep", (8, 8)), workers=1
+    )
+    loop = notebook_loops.LOOPS[name](images, np.eye(10)[labels], Scripted([*weights, *biases]))
+    for epoch in history:
+        _, accuracy, predict = next(loop)
+        assert accuracy == epoch.train_accuracy
+    np.testing.assert_allclose(network.probabilities(images), predict(images), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["mnist1000-replay", "mnist1000-plain"])
+def test_the_core_replays_a_randomstate(name, monkeypatch):
+    """From the same RandomState the core's weights are the loop's, and so is every epoch that follows."""
+    monkeypatch.chdir(RECIPES / name)
+    section = read_section("train", Train)
+    random = np.random.default_rng(0)
+    images, labels = (
+        random.random((100, 784)) * (random.random((100, 784)) < 0.2),
+        random.integers(0, 10, 100),
+    )
+    section = section.model_copy(update={"epochs": 3, "precision": "float64"})
+    layers = [layer.build() for layer in section.layers]
+    network = Network(784, layers, section.loss, "float64").initialize(np.random.RandomState(1))
+    history = run.train(
+        network, run.Examples(images, labels), section.settings(1, "keep", (28, 28)), workers=1
+    )
+    loop = notebook_loops.LOOPS[name](images, np.eye(10)[labels], np.random.RandomState(1))
+    for epoch, (error, accuracy, _) in zip(history, loop, strict=False):
+        assert 2 * epoch.train_loss == pytest.approx(error, rel=1e-12)
+        assert epoch.train_accuracy == accuracy
+
+
+# A new recipe, by the real DVC
+
+
+def add_line(path: Path, after: str, line: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.count(after) == 1
+    path.write_text(text.replace(after, after + line), encoding="utf-8")
+
+
+@pytest.fixture
+def with_recipes(project: Project) -> Project:  # noqa: F811
+    """The small project with two of the recipes in it; its root pipeline fetched the digits."""
+    shutil.copytree(
+        RECIPES, project.file("recipes"), ignore=shutil.ignore_patterns("data", "models", "dvc.lock", "*.png")
+    )
+    document = project.file("recipes/dvc.yaml").read_text(encoding="utf-8")
+    for name in results.names():
+        if name not in ("digits-relu200", "mnist1000-plain"):
+            document = document.replace(f"      - {name}\n", "")
+            shutil.rmtree(project.file(f"recipes/{name}"))
+    project.file("recipes/dvc.yaml").write_text(document, encoding="utf-8")
+    project.commit("Recipes")
+    return project
+
+
+@pytest.mark.slow  # .ci/run runs it
+@with_results
+def test_a_new_recipe_is_a_folder_and_a_name_and_a_change_in_the_core_moves_its_row(with_recipes):
+    tiny = with_recipes.file("recipes/tiny")
+    tiny.mkdir()
+    (tiny / "params.yaml").write_text(
+        "raw: ../../data/raw\n"
+        "preprocess: {normalization: divide, divisor: 16, examples: 200, dtype: float32}\n"
+        "batch: {batch_size: 10, remainder: keep, validation_examples: 0, shuffle: false, seed: 0}\n"
+        "train:\n"
+        "  seeds: [0]\n"
+        "  precision: float32\n"
+        "  layers: [{units: 12, activation: relu}, {units: 10, activation: softmax}]\n"
+        "  loss: cross-entropy\n"
+        "  epochs: 2\n"
+        "  optimizer: {name: sgd, learning_rate: 0.1}\n"
+        "evaluate: {calibration_bins: 5}\n"
+        "plot: {mistakes: 3, calibration_bins: 5, dpi: 50}\n",
+        encoding="utf-8",
+    )
+    add_line(with_recipes.file("recipes/dvc.yaml"), after="      - mnist1000-plain\n", line="      - tiny\n")
+
+    output = with_recipes.run("python", "-m", "recipes", "run", "tiny")
+    assert ran(output) == [
+        f"recipes/dvc.yaml:{stage}@tiny" for stage in ("preprocess", "batch", "train", "evaluate", "plot")
+    ]
+    assert "recipe 1 of 1: tiny" in output
+    metrics = json.loads((tiny / "reports/metrics.json").read_text())
+    page = with_recipes.file("recipes/README.md").read_text("utf-8")
+    (row,) = (line for line in page.splitlines() if "[`tiny`]" in line)
+    assert f"{metrics['test']['accuracy']:.4f}" in row
+    status = with_recipes.git("status", "--porcelain", "--untracked-files=all", "--", "recipes/tiny")
+    kept = [line[3:] for line in status.splitlines()]
+    assert {"params.yaml", "metrics.json", "predictions.csv"} <= {os.path.basename(name) for name in kept}
+    for part in ("/data/", "/models/", "/figures/", "index.html"):
+        assert not any(part in name for name in kept)
+    with_recipes.commit("A new recipe")
+
+    he = with_recipes.file("mnistcore/network/initializers.py")
+    he.write_text(
+        he.read_text("utf-8").replace("math.sqrt(2.0 / fan_in)", "math.sqrt(1.9 / fan_in)"), "utf-8"
+    )
+    with_recipes.dvc("repro", "recipes/dvc.yaml:evaluate@tiny")
+    moved = json.loads(with_recipes.dvc("metrics", "diff", "--json"))
+    assert list(moved) == ["recipes/tiny/reports/metrics.json"]
+    assert moved["recipes/tiny/reports/metrics.json"]["test.loss"]["diff"] != 0
+
+
+def test_the_root_pipeline_leaves_the_recipes_alone(with_recipes):
+    output = with_recipes.dvc("repro")
+    assert ran(output) == [] and "recipes" not in output
+
+
+def test_an_unknown_recipe_is_refused_in_one_line(with_recipes):
+    output = with_recipes.run("python", "-m", "recipes", "run", "mnist1000-plane", status=2)
+    assert output.startswith("recipes: no recipe 'mnist1000-plane'") and output.count("\n") == 1

@@ -1,0 +1,388 @@
+"""The report in a real browser: Debian's chromium, driven by Playwright.
+
+Without chromium, or without npm to bring axe-core, these tests are skipped and
+say so; with REQUIRE_BROWSER=1 in the environment they fail instead. The tests
+of the trained network need what `make repro` leaves; with REQUIRE_TRAINED=1
+they fail without it.
+"""
+
+import base64
+import hashlib
+import io
+import os
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from report_page import any_network, blots, make, trained_on_digits
+
+from mnistcore.network import model
+from mnistcore.report import framing
+from mnistcore.network.network import Dense
+from mnistcore.data.normalization import Normalizer
+
+ROOT = Path(__file__).parents[2]
+COMMITTED = ROOT / "reports" / "index.html"
+# What chromium would do besides showing the page: nothing that reaches out, nothing that needs a display.
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+AXE = "axe-core@4.14.1"
+AXE_SHA512 = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
+LOOKS = {
+    "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
+    "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 900}},
+    "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}, "has_touch": True},
+}
+STROKES = {
+    "1": [[(0.55, 0.15), (0.47, 0.85)]],
+    "0": [
+        [(0.5 + 0.2 * np.sin(angle), 0.5 - 0.33 * np.cos(angle)) for angle in np.linspace(0, 2 * np.pi, 24)]
+    ],
+    "7": [[(0.27, 0.2), (0.73, 0.2), (0.62, 0.45), (0.45, 0.85)]],
+}
+
+
+def without(what, variable):
+    """Skip, or where the variable says that it has to be there, fail."""
+    if os.environ.get(variable) == "1":
+        pytest.fail(f"{what}, and {variable}=1")
+    pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not found:
+        without("no chromium on this machine", "REQUIRE_BROWSER")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=found, headless=True, args=FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Open a file in a page of its own; in the end it has complained of nothing and asked for nothing."""
+    contexts, complaints = [], []
+
+    def open_page(path, look="light"):
+        context = browser.new_context(**LOOKS[look])
+        contexts.append(context)
+        page = context.new_page()
+        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+        page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
+        page.on(
+            "request", lambda request: request.url.startswith("file:") or complaints.append(request.url[:99])
+        )
+        page.goto(Path(path).as_uri())
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory):
+    """The source of axe-core, brought by npm and checked."""
+    npm, folder = shutil.which("npm"), tmp_path_factory.mktemp("axe")
+    if not npm:
+        without("no npm to bring axe-core", "REQUIRE_BROWSER")
+    packed = subprocess.run(
+        [npm, "pack", "--silent", AXE], cwd=folder, capture_output=True, text=True, timeout=120
+    )
+    if packed.returncode:
+        without(f"npm could not bring {AXE}: {packed.stderr.strip()[-200:]}", "REQUIRE_BROWSER")
+    content = next(folder.glob("*.tgz")).read_bytes()
+    assert base64.b64encode(hashlib.sha512(content).digest()).decode() == AXE_SHA512
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        return archive.extractfile("package/axe.min.js").read().decode()
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    """(network, normalised images, labels, path of the page) for the 8 x 8 digits."""
+    network, images, labels = trained_on_digits()
+    return (
+        network,
+        images,
+        labels,
+        make(tmp_path_factory.mktemp("page") / "index.html", network, images, labels, name="digits"),
+    )
+
+
+@pytest.fixture(scope="module")
+def committed():
+    if not COMMITTED.is_file() or b'id="pad"' not in COMMITTED.read_bytes():
+        without("no reports/index.html with a pad; make repro writes it", "REQUIRE_TRAINED")
+    return COMMITTED
+
+
+UNPACK = """([text, size]) => {
+    const bytes = Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
+    const count = bytes.length / size;
+    return Array.from({ length: count }, (_, at) => bytes.subarray(at * size, (at + 1) * size));
+}"""
+
+
+def sent(pixels):
+    """Pictures, (count, pixels) uint8, as an argument for UNPACK; numbers one by one would take seconds."""
+    pixels = np.ascontiguousarray(pixels, np.uint8)
+    return [base64.b64encode(pixels.tobytes()).decode(), pixels.shape[1]]
+
+
+def probabilities(page, pixels):
+    """What the page makes of pictures, (count, pixels) uint8: (count, classes)."""
+    ask = f"argument => ({UNPACK})(argument).map(picture => report.probabilities(picture))"
+    return np.array(page.evaluate(ask, sent(pixels)))
+
+
+def draw(page, strokes):
+    area = page.locator("#pad").bounding_box()
+    for stroke in strokes:
+        points = [(area["x"] + x * area["width"], area["y"] + y * area["height"]) for x, y in stroke]
+        page.mouse.move(*points[0])
+        page.mouse.down()
+        for point in points[1:]:
+            page.mouse.move(*point, steps=4)
+        page.mouse.up()
+
+
+# ---- What it computes
+
+
+@pytest.mark.parametrize(
+    "dense",
+    [
+        [Dense(48, "relu"), Dense(10, "softmax")],
+        [Dense(24, "tanh"), Dense(16, "sigmoid", bias=False), Dense(10, "sigmoid")],
+        [Dense(16, "relu-straight-through"), Dense(12, "tanh"), Dense(10, "identity")],
+    ],
+    ids=["softmax", "sigmoid", "identity"],
+)
+def test_the_page_agrees_with_mnistcore_on_a_thousand_images(visit, tmp_path, dense):
+    network, pixels = any_network(dense), blots(1000)
+    images = (pixels / 255).astype(np.float32)
+    page = visit(make(tmp_path / "index.html", network, images, np.arange(1000) % 10))
+    assert np.abs(probabilities(page, pixels) - network.probabilities(images)).max() <= 1e-4
+
+
+def test_a_normaliser_of_its_own_for_each_pixel(visit, tmp_path):
+    generator = np.random.default_rng(0)
+    offset, scale = generator.uniform(0, 50, 784), generator.uniform(20, 90, 784)
+    normalizer = Normalizer("standardize", offset.astype(np.float32), scale.astype(np.float32), (28, 28))
+    network, pixels = any_network([Dense(20), Dense(10, "softmax")]), blots(300)
+    images = normalizer.transform(pixels)
+    page = visit(make(tmp_path / "index.html", network, images, np.arange(300) % 10, normalizer=normalizer))
+    assert np.abs(probabilities(page, pixels) - network.probabilities(images)).max() <= 1e-4
+
+
+def test_the_pad_frames_a_drawing_as_predict_does(visit, tmp_path):
+    images = (blots(50) / 255).astype(np.float32)
+    page = visit(
+        make(tmp_path / "index.html", any_network([Dense(10, "softmax")]), images, np.arange(50) % 10)
+    )
+    how, generator = framing.frame_of((28, 28)), np.random.default_rng(1)
+    for number in range(25):
+        height, width = generator.integers(3, 160, size=2).tolist()
+        ink = np.zeros((height, width), np.uint8)
+        for _ in range(4):
+            top, left = generator.integers(height), generator.integers(width)
+            ink[top : top + generator.integers(1, 30), left : left + generator.integers(1, 30)] = (
+                generator.integers(256)
+            )
+        if not ink.any():
+            continue
+        ask = f"""([text, height, width]) => Array.from(report.frame(
+            Float64Array.from(({UNPACK})([text, height * width])[0], value => value / 255), height, width))"""
+        seen = page.evaluate(ask, [sent(ink.reshape(1, -1))[0], height, width])
+        wanted = framing.frame(ink / 255, how).ravel().astype(int)
+        # sums taken in another order may round a value of exactly one half the other way
+        assert np.abs(wanted - seen).max() <= 1 and np.mean(wanted != seen) < 0.01, number
+    assert page.evaluate("report.frame([0, 0, 0, 0], 2, 2)") is None
+
+
+def test_the_pictures_in_the_page_are_the_test_images(visit, digits):
+    _, images, _, path = digits
+    page = visit(path)
+    rows = page.evaluate("report.data.rows")
+    shown = page.evaluate("report.data.rows.map((row, place) => Array.from(report.pixelsOf(place)))")
+    np.testing.assert_array_equal(shown, np.rint(images[rows] * 16))
+
+
+# ---- What it shows
+
+
+def test_it_loads_in_any_look_without_a_complaint(visit, digits):
+    for look in LOOKS:
+        page = visit(digits[-1], look)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
+            f"{look}: wider than the window"
+        )
+        shot = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("L")).astype(float)
+        assert (shot.mean() < 90) == (look == "dark")
+
+
+@pytest.mark.parametrize("look", LOOKS)
+def test_the_automated_accessibility_check_finds_nothing(visit, digits, axe, look):
+    page = visit(digits[-1], look)
+    for details in page.locator("summary").all():
+        details.click()
+    page.evaluate(axe)
+    found = page.evaluate("axe.run(document)")
+    assert [(one["id"], [node["target"] for node in one["nodes"]]) for one in found["violations"]] == []
+    assert len(found["passes"]) > 30
+
+
+def shown_rows(page):
+    return [
+        int(row)
+        for row in page.locator("#cell-pictures li").evaluate_all("all => all.map(one => one.dataset.row)")
+    ]
+
+
+def test_a_cell_of_the_matrix_opens_those_very_images(visit, digits):
+    network, images, labels, path = digits
+    predicted, page = network.predict(images), visit(path)
+    for button in page.locator("[data-cell]").all():
+        actual, guess = map(int, button.get_attribute("data-cell").split(","))
+        rows = np.flatnonzero((labels == actual) & (predicted == guess))
+        assert button.inner_text() == str(len(rows))
+        if actual == guess and actual > 2:
+            continue
+        button.click()
+        shown = shown_rows(page)
+        assert set(shown) == set(rows.tolist()) if actual != guess else set(shown) <= set(rows.tolist())
+        drawn = page.locator("#cell-pictures canvas").evaluate_all(
+            "all => all.map(one => Array.from(one.getContext('2d').getImageData(0, 0, 8, 8).data)"
+            ".filter((_, place) => place % 4 == 3))"
+        )
+        np.testing.assert_allclose(drawn, images[shown] * 255, atol=1)
+        assert page.locator("#cell-title").inner_text().split(":")[0] == (
+            f"{actual} read right" if actual == guess else f"{actual} taken for {guess}"
+        )
+
+
+def test_the_matrix_by_keyboard(visit, digits):
+    page = visit(digits[-1])
+    counts = np.array(page.evaluate("report.data.counts"))
+    assert page.locator("#matrix button[tabindex='0']").count() == 1  # one stop of the tab key
+    page.locator("[data-cell='4,4']").focus()
+    page.keyboard.press("ArrowRight")
+    right = 5 + int(np.flatnonzero(counts[4, 5:])[0]) if counts[4, 5:].any() else 4
+    assert page.evaluate("document.activeElement.dataset.cell") == f"4,{right}"
+    page.locator("[data-cell='4,4']").focus()
+    for key in ("ArrowUp", "ArrowUp", "ArrowUp", "ArrowUp", "ArrowUp", "ArrowUp"):
+        page.keyboard.press(key)
+    top = int(np.flatnonzero(counts[:5, 4])[0])
+    assert page.evaluate("document.activeElement.dataset.cell") == f"{top},4"
+    assert set(page.evaluate("report.data.cells")[top][4]) == {
+        page.evaluate("report.data.rows").index(row) for row in shown_rows(page)
+    }
+
+
+def test_a_mistake_put_on_the_pad_reads_as_the_network_read_it(visit, digits):
+    network, images, labels, path = digits
+    page = visit(path)
+    row = int(page.locator(".mistake .row").first.inner_text().removeprefix("test image "))
+    page.locator(".mistake").first.click()
+    outputs = network.probabilities(images[[row]])[0]
+    said = page.locator("#verdict").inner_text()
+    wanted = f"it is {labels[row]}."
+    assert said.startswith(f"It reads {outputs.argmax()}, at ") and said.endswith(wanted)
+    values = [float(text.rstrip("%\u202f")) for text in page.locator("#bars .value").all_inner_texts()]
+    # these digits touch the frame, so that framing them again may move them by a pixel; MNIST's stay
+    assert np.argmax(values) == outputs.argmax()
+
+
+def test_the_curves_follow_the_slider_and_the_pointer(visit, digits):
+    page = visit(digits[-1])
+    assert page.locator(".readout").first.inner_text().split() == ["train", "0.1", "validation", "0.12"]
+    page.locator("#epoch").focus()
+    page.keyboard.press("Home")
+    assert page.locator(".readout").first.inner_text().split() == ["train", "0.5", "validation", "0.6"]
+    chart = page.locator(".chart").nth(1)
+    chart.scroll_into_view_if_needed()
+    area = chart.bounding_box()
+    page.mouse.move(area["x"] + area["width"] * 0.98, area["y"] + 50)
+    assert page.locator("#epoch-shown").inner_text() == "5"
+    assert "96.00" in page.locator(".readout").nth(1).inner_text()
+
+
+# ---- The network that was trained
+
+
+@pytest.mark.parametrize("character", STROKES)
+def test_a_stroke_drawn_with_the_mouse_is_recognised(visit, committed, character):
+    page = visit(committed)
+    draw(page, STROKES[character])
+    assert page.locator("#verdict").inner_text().startswith(f"It reads {character}, at ")
+    assert page.locator("#bars li.first .name").inner_text() == character
+    page.locator("#clear").click()
+    assert page.locator("#bars .value").first.inner_text() == "–"
+    assert (
+        page.evaluate(
+            "document.getElementById('pad').getContext('2d').getImageData(0, 0, 280, 280).data.some(Boolean)"
+        )
+        is False
+    )
+
+
+def test_a_stroke_drawn_with_a_finger_is_recognised(visit, committed):
+    page = visit(committed, "phone")
+    page.locator("#pad").scroll_into_view_if_needed()
+    area, session = page.locator("#pad").bounding_box(), page.context.new_cdp_session(page)
+    points = [
+        {"x": area["x"] + 0.5 * area["width"], "y": area["y"] + y * area["height"]}
+        for y in np.linspace(0.15, 0.85, 9)
+    ]
+    session.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": points[:1]})
+    for point in points[1:]:
+        session.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert page.locator("#verdict").inner_text().startswith("It reads 1, at ")
+
+
+def test_the_committed_report_in_every_look(visit, committed, axe):
+    assert committed.stat().st_size < 3_000_000
+    for look in LOOKS:
+        page = visit(committed, look)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), look
+    page.evaluate(axe)
+    assert [one["id"] for one in page.evaluate("axe.run(document)")["violations"]] == []
+
+
+def test_the_committed_report_agrees_with_the_trained_network_on_a_thousand_test_images(visit, committed):
+    wanted = [
+        ROOT / name
+        for name in ("models/model.npz", "data/processed/test/images.npy", "data/processed/normalizer.npz")
+    ]
+    if missing := [str(path.relative_to(ROOT)) for path in wanted if not path.is_file()]:
+        without(f"no {', '.join(missing)}; make repro makes them", "REQUIRE_TRAINED")
+    if hashlib.sha256(wanted[0].read_bytes()).hexdigest() not in committed.read_text(encoding="utf-8"):
+        without("reports/index.html is of another models/model.npz; run make repro", "REQUIRE_TRAINED")
+    network = model.load(wanted[0])[1][0]
+    images, normalizer = np.load(wanted[1], mmap_mode="r")[:1000], Normalizer.load(wanted[2])
+    pixels = np.rint(images * normalizer.scale + normalizer.offset).astype(np.uint8)
+    page = visit(committed)
+    assert np.abs(probabilities(page, pixels) - network.probabilities(images)).max() <= 1e-4
+    # and of a test image, the pad makes that very image again
+    how = framing.frame_of(normalizer.image_shape)
+    if how.shape == (28, 28):
+        frame = "image => report.frame(Float64Array.from(image, value => value / 255), 28, 28)"
+        ask = f"argument => ({UNPACK})(argument).map({frame}).map(picture => Array.from(picture))"
+        np.testing.assert_array_equal(page.evaluate(ask, sent(pixels[:200])), pixels[:200])

@@ -1,0 +1,84 @@
+"""Training from files larger than memory would like."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mnistcore.data import idx
+from mnistcore.engine.windows import Window
+
+SCRIPT = """
+import mnistcore.reproducible
+import sys
+import numpy as np
+from mnistcore.network.network import Dense, Network
+from mnistcore.streams import stream
+from mnistcore.training.run import Examples, Settings, train
+
+images, labels = (np.load(sys.argv[1] + f"/{name}.npy", mmap_mode="r") for name in ("images", "labels"))
+network = Network(784, [Dense(16, "relu"), Dense(10, "softmax")]).initialize(stream(0, "weights"))
+train(network, Examples(images, labels), Settings(epochs=1, batch_size=128), workers=2)
+# Not ru_maxrss, which a process inherits from the one that started it.
+(peak,) = (line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(int(peak) * 1024)
+"""
+
+
+@pytest.mark.slow
+def test_twenty_times_the_data_need_no_more_memory(tmp_path):
+    """MNIST twenty times over, 1.2 million images, 3.8 GB, with at most 1.2 times the memory of MNIST."""
+    raw = Path(__file__).parents[2] / "data" / "raw"
+    if not (raw / "train-images-idx3-ubyte").is_file():
+        pytest.skip("needs MNIST in data/raw: run `make repro` first")
+    block = idx.read(raw / "train-images-idx3-ubyte").reshape(-1, 784).astype(np.float32) / np.float32(255)
+    labels = idx.read(raw / "train-labels-idx1-ubyte")
+    peaks = []
+    for copies in (1, 20):
+        folder = tmp_path / str(copies)
+        folder.mkdir()
+        shape = (copies * len(block), 784)
+        images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.float32, shape)
+        for copy in range(copies):
+            images[copy * len(block) : (copy + 1) * len(block)] = block
+        images.flush()
+        del images
+        np.save(folder / "labels.npy", np.tile(labels, copies))
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT, str(folder)], capture_output=True, text=True, check=True
+        )
+        peaks.append(int(done.stdout))
+        (folder / "images.npy").unlink()
+    print(f"peak RSS {peaks[0] / 1e6:.0f} MB for 60,000 images, {peaks[1] / 1e6:.0f} MB for 1,200,000")
+    assert peaks[1] <= 1.2 * peaks[0]
+
+
+@pytest.mark.parametrize("columns", [None, [slice(0, 4), slice(4, 8)], [slice(0, 2), slice(2, 5), slice(5, 8)]])
+@pytest.mark.parametrize("kind", ["memory", "every other row", "small file", "large file"])
+def test_a_window_gives_the_rows_of_its_array(columns, kind, tmp_path, monkeypatch):
+    array = np.random.default_rng(0).random((50, 8))
+    if kind == "every other row":
+        array = np.repeat(array, 2, axis=0)[::2]
+    source = array
+    if "file" in kind:
+        monkeypatch.setattr("mnistcore.engine.windows.RESIDENT", 0 if kind == "large file" else 1 << 20)
+        np.save(tmp_path / "images.npy", array)
+        source = np.load(tmp_path / "images.npy", mmap_mode="r")
+    window, rows = Window(source, columns), np.array([3, 49, 0, 3])
+    assert (window._file is not None) == (kind == "large file")
+    for part, c in enumerate(columns or [slice(0, 8)]):
+        out = np.empty((4, c.stop - c.start))
+        window.take(rows, out, part)
+        assert np.array_equal(out, array[rows, c])
+    out = np.empty((4, 8))
+    window.copy(slice(46, 50), out)
+    assert np.array_equal(out, array[46:])
+
+
+def test_a_part_of_a_map_is_read_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("mnistcore.engine.windows.RESIDENT", 0)
+    np.save(tmp_path / "images.npy", np.zeros((50, 7)))
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    assert Window(mapped)._file is not None and Window(mapped[10:])._file is None
