@@ -115,7 +115,9 @@ def machine(python: str) -> dict[str, str]:
         platform.processor(),
     )
     memory = next((line.split()[1] for line in _lines("/proc/meminfo") if line.startswith("MemTotal")), "0")
-    versions = "import importlib.metadata as m; print(*(f'{n} {m.version(n)}' for n in ('torch', 'jax')), sep=', ')"
+    versions = (
+        "import importlib.metadata as m; print(*(f'{n} {m.version(n)}' for n in ('torch', 'jax')), sep=', ')"
+    )
     theirs = subprocess.run([python, "-c", versions], capture_output=True, text=True).stdout.strip()
     from importlib.metadata import version
 
@@ -152,7 +154,8 @@ def table(results: dict[str, dict], about: dict[str, str], examples: int) -> str
     ]
     for name, result in results.items():
         cells = [
-            f"{result[key]['seconds']:.3f} ({result[key]['threads']})" if key in result else "–" for key in TITLES
+            f"{result[key]['seconds']:.3f} ({result[key]['threads']})" if key in result else "–"
+            for key in TITLES
         ]
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     lines += ["", "Ours against the others; in brackets what was aimed at:", "", *comparison(results)]
@@ -194,7 +197,9 @@ def draw(results: dict[str, dict], path: Path) -> None:
     width = 0.8 / len(TITLES)
     colours = ["#0b6e4f", "#c8553d", "#dd9a8a", "#e8a33d", "#5b7db1", "#8aa6cf", "#555555", "#aaaaaa"]
     for place, (key, title) in enumerate(TITLES.items()):
-        bars = [(i, r[key]["seconds"] / r["ours"]["seconds"]) for i, r in enumerate(results.values()) if key in r]
+        bars = [
+            (i, r[key]["seconds"] / r["ours"]["seconds"]) for i, r in enumerate(results.values()) if key in r
+        ]
         xs = [i + (place - len(TITLES) / 2 + 0.5) * width for i, _ in bars]
         axes.bar(xs, [height for _, height in bars], width, label=title, color=colours[place])
     axes.axhline(1, color="#0b6e4f", linewidth=0.8)
@@ -210,16 +215,29 @@ def draw(results: dict[str, dict], path: Path) -> None:
 
 @click.command()
 @click.option(
-    "--python", default=".venv-bench/bin/python", show_default=True, help="The interpreter that has PyTorch and JAX."
+    "--python",
+    default=".venv-bench/bin/python",
+    show_default=True,
+    help="The interpreter that has PyTorch and JAX.",
 )
 @click.option("--examples", default=EXAMPLES, show_default=True, help="Images per epoch.")
 @click.option("--rounds", default=5, show_default=True, help="Timed epochs of each contestant, at least.")
-@click.option("--enough", default=ENOUGH, show_default=True, help="Seconds after which a case needs no more rounds.")
+@click.option(
+    "--enough", default=ENOUGH, show_default=True, help="Seconds after which a case needs no more rounds."
+)
 @click.option("--case", "only", type=int, multiple=True, help="Number of a case, from 0; all, if not given.")
-@click.option("--contestant", "names", multiple=True, type=click.Choice(list(TITLES)), help="All, if not given.")
+@click.option(
+    "--contestant", "names", multiple=True, type=click.Choice(list(TITLES)), help="All, if not given."
+)
 @click.option("--write/--no-write", default=True, help="Whether to write benchmarks/results.")
 def main(
-    python: str, examples: int, rounds: int, enough: int, only: tuple[int, ...], names: tuple[str, ...], write: bool
+    python: str,
+    examples: int,
+    rounds: int,
+    enough: int,
+    only: tuple[int, ...],
+    names: tuple[str, ...],
+    write: bool,
 ) -> None:
     """Time training against PyTorch, scikit-learn, JAX and the bare matrix products."""
     if not (RAW / "train-images-idx3-ubyte").is_file():
@@ -239,7 +257,9 @@ def main(
             left_out = ("sklearn", "torch-avx2") if case.batch < 100 else ()
             wanted = [name for name in names or TITLES if name not in left_out]
             results[case.name] = measure(case, wanted, python, examples, rounds, enough, files)
-            told = ", ".join(f"{name} {r['seconds']:.3f} ({r['threads']})" for name, r in results[case.name].items())
+            told = ", ".join(
+                f"{name} {r['seconds']:.3f} ({r['threads']})" for name, r in results[case.name].items()
+            )
             click.echo(f"{case.name}: {told}")
     if write and len(results) == len(CASES):
         about = machine(python)

@@ -79,7 +79,10 @@ def compare(activation, ending, optimizer, bias, drop_rate, frozen, l2, clip_nor
     ]
     network = Network(FEATURES, layers, loss, "float64").initialize(stream(1, "weights"))
 
-    weights = [torch.tensor(layer.weights, requires_grad="weights" not in layer.dense.frozen) for layer in network.layers]
+    weights = [
+        torch.tensor(layer.weights, requires_grad="weights" not in layer.dense.frozen)
+        for layer in network.layers
+    ]
     biases = [
         torch.tensor(layer.biases, requires_grad="biases" not in layer.dense.frozen) if bias else None
         for layer in network.layers
@@ -137,14 +140,18 @@ def main() -> None:
     worst, count = 0.0, 0
     plain = (True, 0.0, (), 0.0, None)
     cases = [(a, e, o, *plain) for a, e, o in itertools.product(hidden, endings, optimizers)]
-    options = itertools.product([True, False], [0.0, 0.4], [(), ("weights",), ("biases",)], [0.0, 0.1], [None, 0.05])
+    options = itertools.product(
+        [True, False], [0.0, 0.4], [(), ("weights",), ("biases",)], [0.0, 0.1], [None, 0.05]
+    )
     cases += [("tanh", endings[0], SGD(0.1), *option) for option in options]
     for case in cases:
         difference = compare(*case)
         worst, count = max(worst, difference), count + 1
         if not difference < 1e-10:
             raise SystemExit(f"PyTorch and we disagree by {difference:.1e} on {case}")
-    print(f"{count} training runs of {EPOCHS * COUNT // BATCH} steps agree with PyTorch to {worst:.1e} at worst")
+    print(
+        f"{count} training runs of {EPOCHS * COUNT // BATCH} steps agree with PyTorch to {worst:.1e} at worst"
+    )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,9 @@ class Case(NamedTuple):
 
     @property
     def name(self) -> str:
-        return f"{'-'.join(map(str, self.sizes))}, {self.batch}" + (" (float64)" if self.dtype == "float64" else "")
+        return f"{'-'.join(map(str, self.sizes))}, {self.batch}" + (
+            " (float64)" if self.dtype == "float64" else ""
+        )
 
 
 CASES = [

@@ -85,7 +85,12 @@ def sklearn(case: Case, threads: int, images: np.ndarray, labels: np.ndarray) ->
     from sklearn.neural_network import MLPClassifier
 
     model = MLPClassifier(
-        case.sizes[1:-1], solver="sgd", batch_size=case.batch, learning_rate_init=RATE, momentum=0.0, alpha=0.0
+        case.sizes[1:-1],
+        solver="sgd",
+        batch_size=case.batch,
+        learning_rate_init=RATE,
+        momentum=0.0,
+        alpha=0.0,
     )
     model.partial_fit(images[: case.batch], labels[: case.batch], classes=np.arange(case.sizes[-1]))
 

@@ -86,7 +86,8 @@ def _loop(name: str) -> Callable[[], float]:
     folder = HERE / name / "data" / "batches"
     size = json.loads((folder / "batches.json").read_text(encoding="utf-8"))["batch_size"]
     images, targets = (
-        np.load(folder / "train" / f"{what}.npy", mmap_mode="r", allow_pickle=False) for what in ("images", "targets")
+        np.load(folder / "train" / f"{what}.npy", mmap_mode="r", allow_pickle=False)
+        for what in ("images", "targets")
     )
     count = min(LOOP_STEPS.get(name, len(images)) * size, len(images))
     epochs = LOOPS[name](

@@ -89,7 +89,9 @@ def main() -> None:
             progress.update(len(rows))
         write_batches_description(
             BATCHES / "batches.json",
-            BatchesDescription(section.batch_size, section.remainder, features, classes, normalizer.image_shape, **sizes),
+            BatchesDescription(
+                section.batch_size, section.remainder, features, classes, normalizer.image_shape, **sizes
+            ),
         )
     train, validation = sizes["train"], sizes["validation"]
     what = f"{train.examples:,} examples in {train.batches:,} batches of {section.batch_size}"

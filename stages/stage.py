@@ -75,7 +75,9 @@ def _read_parameters() -> dict[Any, Any]:
     except (OSError, MemoryError):
         raise
     except UnicodeDecodeError as error:
-        raise InputError(f"{PARAMETERS}: not in UTF-8 (byte {error.start}); save it in that encoding") from None
+        raise InputError(
+            f"{PARAMETERS}: not in UTF-8 (byte {error.start}); save it in that encoding"
+        ) from None
     except RecursionError:
         raise InputError(f"{PARAMETERS}: nested too deeply") from None
     except Exception as error:  # of any type: what a value is made of is checked by whatever makes it
@@ -119,12 +121,18 @@ def _first_problem(name: str, section: type[Section], error: ValidationError) ->
     # A misspelt key is both unknown and missing; the unknown one is what its writer will recognise.
     problem = next((one for one in problems if one["type"] == "extra_forbidden"), problems[0])
     sections, path = [section], [name]
-    last = () if problem["type"] == "value_error" else problem["loc"][-1:]  # not of a key, but of a whole section
+    last = (
+        () if problem["type"] == "value_error" else problem["loc"][-1:]
+    )  # not of a key, but of a whole section
     for part in problem["loc"][: len(problem["loc"]) - len(last)]:
-        below = [field.annotation for one in sections for key, field in one.model_fields.items() if key == part]
+        below = [
+            field.annotation for one in sections for key, field in one.model_fields.items() if key == part
+        ]
         if below:
             sections = [found for annotation in below for found in _sections_in(annotation)]
-        elif isinstance(part, str):  # the `name` by which one of several sections was chosen: no key of the file
+        elif isinstance(
+            part, str
+        ):  # the `name` by which one of several sections was chosen: no key of the file
             sections = [one for one in sections if part in get_args(one.model_fields["name"].annotation)]
             continue
         path.append(_cut(part))
@@ -210,7 +218,9 @@ class Progress:
         if sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=self.total, desc=self.label, unit=f" {self.unit}", unit_scale=True, leave=False)
+            self._bar = tqdm(
+                total=self.total, desc=self.label, unit=f" {self.unit}", unit_scale=True, leave=False
+            )
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -265,8 +265,12 @@ class Train(Section):
 
 
 @click.command("train", cls=Stage)
-@click.option("--workers", type=click.IntRange(min=1), help="Processes; as many as there are cores, if not given.")
-@click.option("--seed", type=click.IntRange(min=0), hidden=True, help="Train this seed alone, for the run that asks.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Processes; as many as there are cores, if not given."
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), hidden=True, help="Train this seed alone, for the run that asks."
+)
 def main(workers: int | None, seed: int | None) -> None:
     """Train the network on data/batches.
 
@@ -352,8 +356,12 @@ class Job:
 
     def train(self, seed: int, workers: int, on_epoch: OnEpoch, on_progress: OnProgress) -> None:
         """Train one seed; the finished run is in its checkpoint."""
-        generator = np.random.RandomState(seed) if self.section.generator == "legacy" else stream(seed, "weights")
-        checkpoint = Checkpoint(_checkpoint(seed), lambda: self.fingerprint(seed), self.section.checkpoint_seconds)
+        generator = (
+            np.random.RandomState(seed) if self.section.generator == "legacy" else stream(seed, "weights")
+        )
+        checkpoint = Checkpoint(
+            _checkpoint(seed), lambda: self.fingerprint(seed), self.section.checkpoint_seconds
+        )
         state = checkpoint.load()
         if checkpoint.foreign:
             told = "is of other parameters, data or code: not used"
@@ -383,7 +391,12 @@ class Job:
     @functools.cache  # noqa: B019  (one job per process)
     def _data_hash(self) -> str:
         digest = hashlib.sha256()
-        for name in ("train/images.npy", "train/labels.npy", "validation/images.npy", "validation/labels.npy"):
+        for name in (
+            "train/images.npy",
+            "train/labels.npy",
+            "validation/images.npy",
+            "validation/labels.npy",
+        ):
             with open(BATCHES / name, "rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())
         return digest.hexdigest()
@@ -449,7 +462,14 @@ def train_side_by_side(seeds: list[int], workers: int, on_epoch: OnEpoch, on_pro
             while waiting and len(running) < at_once:
                 seed = waiting.pop(0)
                 process = subprocess.Popen(
-                    [sys.executable, __file__, "--seed", str(seed), "--workers", str(max(1, workers // at_once))],
+                    [
+                        sys.executable,
+                        __file__,
+                        "--seed",
+                        str(seed),
+                        "--workers",
+                        str(max(1, workers // at_once)),
+                    ],
                     stdout=subprocess.PIPE,
                     text=True,
                 )

@@ -25,7 +25,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--faults-page", metavar="FILE", help="write the page of faults to FILE, and run nothing")
+    parser.addoption(
+        "--faults-page", metavar="FILE", help="write the page of faults to FILE, and run nothing"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -33,7 +33,12 @@ def page(items: list[pytest.Item]) -> str:
             row[slow] = row.get(slow, 0) + _times(item, mark)
     lines = [HEAD]
     for room, rows in rooms.items():
-        lines += [f"## {room}", "", "| what was done | how often | what the user sees | test |", "|---|---|---|---|"]
+        lines += [
+            f"## {room}",
+            "",
+            "| what was done | how often | what the user sees | test |",
+            "|---|---|---|---|",
+        ]
         for (done, sees, file), counts in rows.items():
             often = ", ".join(f"{counts[slow]:,}{' (slow)' if slow else ''}" for slow in sorted(counts))
             name = file.rpartition("/")[2]

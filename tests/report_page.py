@@ -84,7 +84,9 @@ def make(
     judged = metrics.summary(labels, predicted, confidence, 0.1, len(classes), 15)
     write_report(
         path,
-        description=DatasetDescription(name, {"mnist": "MNIST", "digits": "8×8 digits"}.get(name, name), classes),
+        description=DatasetDescription(
+            name, {"mnist": "MNIST", "digits": "8×8 digits"}.get(name, name), classes
+        ),
         normalizer=normalizer or divide(16 if shape == (8, 8) else 255, shape, network.precision),
         images=images,
         predictions=predictions,

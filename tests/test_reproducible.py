@@ -17,7 +17,10 @@ def kernels(code: str = "", **environment: str) -> dict:
         "print(json.dumps({'told': r.difference(), **r.kernels()}))"
     )
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script], env=os.environ | environment, capture_output=True, text=True
+        [sys.executable, "-W", "error", "-c", script],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

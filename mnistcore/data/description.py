@@ -41,7 +41,9 @@ def read_dataset_description(path: str | os.PathLike[str]) -> DatasetDescription
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error})") from None
     if not isinstance(content, dict) or set(content) != set(DatasetDescription._fields):
-        raise InputError(f"{path}: should have the keys {', '.join(DatasetDescription._fields)}, and no others")
+        raise InputError(
+            f"{path}: should have the keys {', '.join(DatasetDescription._fields)}, and no others"
+        )
     name, title, classes = content["name"], content["title"], content["classes"]
     if not isinstance(name, str) or not isinstance(title, str):
         raise InputError(f"{path}: name and title should be text")

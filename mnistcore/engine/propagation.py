@@ -154,7 +154,11 @@ class Propagation:
         dtype, units = network.precision, [layer.dense.units for layer in network.layers]
         self.columns = evenly(network.features, self.shards)
         self._inputs = [shared_memory.zeros((batch_size, c.stop - c.start), dtype) for c in self.columns]
-        self._sums = [shared_memory.zeros((batch_size, units[0]), dtype) for _ in self.columns] if self.shards > 1 else []
+        self._sums = (
+            [shared_memory.zeros((batch_size, units[0]), dtype) for _ in self.columns]
+            if self.shards > 1
+            else []
+        )
         self._ones = np.ones(batch_size, dtype)
         self._labels, self._classes = np.zeros((steps, batch_size), np.intp), np.arange(network.classes)
         by_columns = batch_size >= COLUMNS
@@ -303,7 +307,9 @@ class Propagation:
         )
         return self._judge(outputs, targets, self._labels[steps].reshape(-1))
 
-    def _judge(self, outputs: np.ndarray, targets: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _judge(
+        self, outputs: np.ndarray, targets: np.ndarray, labels: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         return self._loss.measure(outputs, targets, self._ending), outputs.argmax(axis=1) == labels
 
     def _cuts(self) -> list[list[tuple[int, int, int, int, int, slice]]]:
@@ -326,7 +332,9 @@ class Propagation:
                     bounds[shard].append((k, shard, rows, with_biases and rows.stop == fan_in))
         return [[self._cut(*bound) for bound in shard] for shard in bounds]
 
-    def _cut(self, k: int, shard: int, rows: slice, with_biases: bool) -> tuple[int, int, int, int, int, slice]:
+    def _cut(
+        self, k: int, shard: int, rows: slice, with_biases: bool
+    ) -> tuple[int, int, int, int, int, slice]:
         """Where some rows of a layer's weights begin, where its biases begin, and where all of it ends."""
         layer = self.network.layers[k]
         units = layer.dense.units

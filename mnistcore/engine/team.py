@@ -148,5 +148,8 @@ class Team:
                     told = ""
                 if told.startswith("MemoryError"):
                     raise MemoryError(told)
-                told = told or f"status {os.waitstatus_to_exitcode(status)}; the system may have run out of memory"
+                told = (
+                    told
+                    or f"status {os.waitstatus_to_exitcode(status)}; the system may have run out of memory"
+                )
                 raise InputError(f"training: a worker ended: {told}")

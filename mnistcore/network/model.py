@@ -54,5 +54,7 @@ def load(path: str | os.PathLike[str]) -> tuple[list[int], list[Network]]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InputError) as error:
         raise InputError(f"{path}: damaged ({error}); run the train stage again") from None
     if not len(seeds) or len(seeds) != len(networks):
-        raise InputError(f"{path}: {len(networks)} networks for {len(seeds)} seeds; run the train stage again")
+        raise InputError(
+            f"{path}: {len(networks)} networks for {len(seeds)} seeds; run the train stage again"
+        )
     return seeds.tolist(), networks

@@ -137,7 +137,9 @@ class _Run:
     the same steps; the arrays that they fill together are shared.
     """
 
-    def __init__(self, network, examples, settings, validation, seed, workers, checkpoint, on_progress) -> None:
+    def __init__(
+        self, network, examples, settings, validation, seed, workers, checkpoint, on_progress
+    ) -> None:
         self.trained = network
         if not shared_memory.is_shared(network.parameters):
             network = _over(network, shared_memory.zeros(network.parameters.shape, network.precision))
@@ -185,7 +187,9 @@ class _Run:
         self.augmenters = [settings.augmenter() for _ in range(self.shards)] if settings.augmenter else []
         if self.augmenters:
             self.whole_images = Window(examples.images)
-            self.originals, self.altered = np.empty((2, -(-size // self.shards), network.features), parameters.dtype)
+            self.originals, self.altered = np.empty(
+                (2, -(-size // self.shards), network.features), parameters.dtype
+            )
 
         self.history: list[Epoch] = []
         self.step, self.updates, self.finished = 0, 0, False
@@ -193,7 +197,10 @@ class _Run:
         self.judged = _over(network, self.average) if settings.averaging else network
         self.best, self.best_loss, self.clean_loss = parameters[:0], math.inf, math.inf
         # Of the examples of the epoch, in its order.
-        self.losses, self.correct = shared_memory.zeros((self.used,), parameters.dtype), shared_memory.zeros((self.used,), bool)
+        self.losses, self.correct = (
+            shared_memory.zeros((self.used,), parameters.dtype),
+            shared_memory.zeros((self.used,), bool),
+        )
         self.measures = shared_memory.zeros((self.shards, 2), np.float64)
 
     def _update(self, stretch: Stretch, scratch: np.ndarray) -> Callable[[float, int], None]:
@@ -220,7 +227,9 @@ class _Run:
         if not self.history:
             return False
         stopping = self.settings.stopping
-        return len(self.history) == self.settings.epochs or (stopping is not None and stopping.stops(self.history))
+        return len(self.history) == self.settings.epochs or (
+            stopping is not None and stopping.stops(self.history)
+        )
 
     def _take_steps(self, number: int, chosen: np.ndarray) -> None:
         """Some steps in a row, through the chosen examples, and then a look at how they went."""
@@ -278,7 +287,9 @@ class _Run:
         self.folded = self.rate if settings.optimizer.rate_folded else 1.0
         self.propagation.scale[()] = self.folded / examples if settings.reduction == "mean" else self.folded
 
-    def _augment(self, shard: int, inputs: list[np.ndarray], number: int, index: int, chosen: np.ndarray) -> None:
+    def _augment(
+        self, shard: int, inputs: list[np.ndarray], number: int, index: int, chosen: np.ndarray
+    ) -> None:
         """Before phase 1: alter a share of the chosen images, which needs all their columns."""
         rows = evenly(len(chosen), self.shards)[shard]
         count = rows.stop - rows.start
@@ -304,7 +315,9 @@ class _Run:
             if at_once:
                 update(rate, updates)
         if not at_once:
-            self.squares[shard] = sum(float(np.dot(s.gradient, s.gradient)) for s, _, _ in self.stretches[shard])
+            self.squares[shard] = sum(
+                float(np.dot(s.gradient, s.gradient)) for s, _, _ in self.stretches[shard]
+            )
 
     def _update_clipped(self, own: range) -> None:
         norm = math.sqrt(self.squares.sum()) / self.folded if self.folded else 0.0

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnistcore.data.batches import BatchesDescription, gather, open_batches, read_batches_description, size_of, write_batches_description
+from mnistcore.data.batches import (
+    BatchesDescription,
+    gather,
+    open_batches,
+    read_batches_description,
+    size_of,
+    write_batches_description,
+)
 from mnistcore.data.holdout import split
 from mnistcore.data.parts import open_part
 from mnistcore.errors import InputError
@@ -143,7 +150,9 @@ class TestBatches:
         for part, rows in {"train": slice(None), "validation": slice(0, 1)}.items():
             (tmp_path / part).mkdir()
             TestPart().save(tmp_path / part, **{name: array[rows] for name, array in TestPart.arrays.items()})
-        description = BatchesDescription(2, "keep", 2, 2, (1, 2), size_of(3, 2, "keep"), size_of(1, 2, "keep"))
+        description = BatchesDescription(
+            2, "keep", 2, 2, (1, 2), size_of(3, 2, "keep"), size_of(1, 2, "keep")
+        )
         write_batches_description(tmp_path / "batches.json", description)
         return tmp_path
 
@@ -156,9 +165,7 @@ class TestBatches:
         (folder / "train").rename(folder / "other")
         (folder / "validation").rename(folder / "train")
         (folder / "other").rename(folder / "validation")
-        with pytest.raises(
-            InputError, match=r"train: .* are \(1, 2, 2\), and in batches.json \(3, 2, 2\)"
-        ):
+        with pytest.raises(InputError, match=r"train: .* are \(1, 2, 2\), and in batches.json \(3, 2, 2\)"):
             open_batches(folder)
 
     def test_parts_of_another_dtype_are_refused(self, folder):

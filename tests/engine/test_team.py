@@ -63,7 +63,9 @@ def test_a_signal_that_comes_while_the_team_forms_leaves_no_process(forked, monk
     fork = os.fork
 
     def interrupted_fork():
-        signal.raise_signal(signal.SIGINT)  # has to wait until all are there; to this thread, if there are others
+        signal.raise_signal(
+            signal.SIGINT
+        )  # has to wait until all are there; to this thread, if there are others
         return fork()
 
     monkeypatch.setattr(os, "fork", interrupted_fork)
@@ -84,7 +86,10 @@ def test_an_error_of_the_first_process_is_its_own_and_ends_the_others(forked):
 @pytest.mark.parametrize(
     ("error", "told"),
     [
-        (OSError(5, "Input/output error", "images.npy"), (InputError, "a worker ended: OSError: .*images.npy")),
+        (
+            OSError(5, "Input/output error", "images.npy"),
+            (InputError, "a worker ended: OSError: .*images.npy"),
+        ),
         (MemoryError("no room"), (MemoryError, "no room")),
     ],
 )

@@ -65,7 +65,9 @@ def test_legacy_weights_are_those_of_the_notebook():
 
 @pytest.mark.parametrize("precision", ["float32", "float64"])
 def test_a_model_file_holds_all_that_is_needed(tmp_path, precision):
-    networks = [Network(6, LAYERS, precision=precision).initialize(stream(seed, "weights")) for seed in (3, 5)]
+    networks = [
+        Network(6, LAYERS, precision=precision).initialize(stream(seed, "weights")) for seed in (3, 5)
+    ]
     model.save(tmp_path / "model.npz", [3, 5], networks)
     seeds, loaded = model.load(tmp_path / "model.npz")
     assert seeds == [3, 5]
@@ -95,7 +97,10 @@ def test_a_model_that_does_not_hold_together_is_refused_in_one_line(tmp_path, ch
     path = tmp_path / "model.npz"
     architecture = json.dumps(change(network.architecture()))
     np.savez(
-        path, parameters=network.parameters[None], seeds=np.zeros(1, np.int64), architecture=np.array(architecture)
+        path,
+        parameters=network.parameters[None],
+        seeds=np.zeros(1, np.int64),
+        architecture=np.array(architecture),
     )
     with pytest.raises(InputError, match="run the train stage again") as caught:
         model.load(path)

@@ -35,7 +35,9 @@ def hashes(project: Project) -> dict[str, str]:
         if path.is_file()
     }
     lock = yaml.load(project.file("dvc.lock"))["stages"]
-    return found | {f"dvc.lock: {name}": json.dumps(stage["outs"], sort_keys=True) for name, stage in lock.items()}
+    return found | {
+        f"dvc.lock: {name}": json.dumps(stage["outs"], sort_keys=True) for name, stage in lock.items()
+    }
 
 
 def leftovers(project: Project) -> list[str]:
@@ -115,7 +117,10 @@ def repro_again(project: Project) -> None:
     if run.process.returncode:
         assert "Running stage" not in run.printed, run.printed
         mended = subprocess.run(
-            [sys.executable, "-m", "dvc_checks", "-C", project.path, "mend"], cwd=ROOT, capture_output=True, text=True
+            [sys.executable, "-m", "dvc_checks", "-C", project.path, "mend"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
         )
         assert mended.returncode == 0, run.printed + mended.stdout + mended.stderr
         project.dvc("repro")
@@ -172,7 +177,9 @@ def test_killed_in_every_stage_it_still_gets_there(prepared, tmp_path) -> None: 
 @pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_killed_often_is_put_right_each_time(prepared, tmp_path, stage, part) -> None:  # noqa: F811
-    kill_often(prepared.copy_to(tmp_path / "project"), stage, KILLS // PARTS, random.Random(f"{stage} {part}"))
+    kill_often(
+        prepared.copy_to(tmp_path / "project"), stage, KILLS // PARTS, random.Random(f"{stage} {part}")
+    )
 
 
 @pytest.mark.fault(
@@ -213,11 +220,16 @@ def interrupt_often(stage: str, number: int, times: int) -> None:
     works(stage)
     whole = everything()
     started = time.monotonic()
-    command, environment = [sys.executable, ROOT / "stages" / f"{stage}.py"], os.environ | {"PYTHONPATH": str(ROOT)}
+    command, environment = (
+        [sys.executable, ROOT / "stages" / f"{stage}.py"],
+        os.environ | {"PYTHONPATH": str(ROOT)},
+    )
     subprocess.run(command, env=environment, check=True, capture_output=True)
     longest, chance, done = time.monotonic() - started, random.Random(f"{stage} {number}"), 0
     for _ in range(4 * times):
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         while process.poll() is None and not catches(process.pid, signal.SIGTERM):
             time.sleep(0.002)
         time.sleep(chance.uniform(0, longest / 2))
@@ -254,7 +266,9 @@ def tiny(tmp_path, monkeypatch) -> None:
 
 
 def cases(times: int) -> pytest.MarkDecorator:
-    return pytest.mark.fault("Killed", "SIGINT or SIGTERM at a random moment, from a stage's first import on", SEES, times=times)
+    return pytest.mark.fault(
+        "Killed", "SIGINT or SIGTERM at a random moment, from a stage's first import on", SEES, times=times
+    )
 
 
 @cases(1)

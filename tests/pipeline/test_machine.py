@@ -62,7 +62,11 @@ def limited(what: int, soft: int) -> Iterator[None]:
         resource.setrlimit(what, before)
 
 
-@pytest.mark.fault("The machine", "no file may grow beyond 100 bytes (`ulimit -f`), each stage", "`…: <file>: File too large`")
+@pytest.mark.fault(
+    "The machine",
+    "no file may grow beyond 100 bytes (`ulimit -f`), each stage",
+    "`…: <file>: File too large`",
+)
 @pytest.mark.parametrize("stage", QUICK)
 def test_a_file_that_may_not_grow_is_named_and_nothing_half_written_left(folder: Path, stage: str) -> None:
     before = outputs(stage)
@@ -102,7 +106,11 @@ def fill(disk: Path) -> None:
             file.write(bytes(4096))
 
 
-@pytest.mark.fault("The machine", "a full disk, each stage", "`…: <file>: No space left on device`; with space again, the next run is right")
+@pytest.mark.fault(
+    "The machine",
+    "a full disk, each stage",
+    "`…: <file>: No space left on device`; with space again, the next run is right",
+)
 def test_a_full_disk_is_said_to_be_full(small_disk: Path) -> None:
     for stage in QUICK:
         before = outputs(stage)
@@ -116,7 +124,11 @@ def test_a_full_disk_is_said_to_be_full(small_disk: Path) -> None:
         assert outputs(stage) == before
 
 
-@pytest.mark.fault("The machine", "a folder that may only be read, each stage", "`…: <file>: Read-only file system`, or `Permission denied`")
+@pytest.mark.fault(
+    "The machine",
+    "a folder that may only be read, each stage",
+    "`…: <file>: Read-only file system`, or `Permission denied`",
+)
 def test_a_read_only_folder_is_named(folder: Path) -> None:
     for stage in QUICK:
         before = everything()
@@ -154,23 +166,37 @@ def test_too_little_memory(folder: Path) -> None:
     model = Path("models/model.npz").read_bytes()
     Path("params.yaml").write_text(PARAMETERS.replace("units: 6,", "units: 1000000, drop_rate: 0.5,"))
     gigabyte = 1 << 30
-    finished = script("train", folder, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (gigabyte, gigabyte)))
+    finished = script(
+        "train", folder, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (gigabyte, gigabyte))
+    )
     assert finished.stderr == "train: out of memory; nothing under a final name was changed\n"
     assert finished.returncode == 2
     assert Path("models/model.npz").read_bytes() == model
     assert not partials()
 
 
-@pytest.mark.fault("The machine", "two copies of one stage at once, each stage", "`…: another run is writing …; waiting for it`, then both end well")
+@pytest.mark.fault(
+    "The machine",
+    "two copies of one stage at once, each stage",
+    "`…: another run is writing …; waiting for it`, then both end well",
+)
 @pytest.mark.parametrize(
-    "stage", ["batch", "train", *(pytest.param(stage, marks=pytest.mark.slow) for stage in ("preprocess", "evaluate", "plot"))]
+    "stage",
+    [
+        "batch",
+        "train",
+        *(pytest.param(stage, marks=pytest.mark.slow) for stage in ("preprocess", "evaluate", "plot")),
+    ],
 )
 def test_two_copies_of_a_stage_do_not_disturb_each_other(folder: Path, stage: str) -> None:
     assert script(stage, folder).returncode == 0
     before = everything()
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, ROOT / "stages" / f"{stage}.py"]
-    both = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in "12"]
+    both = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in "12"
+    ]
     for process in both:
         out, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
@@ -195,7 +221,9 @@ def test_two_repros_at_once_and_an_interrupt(project: Project) -> None:  # noqa:
         time.sleep(0.05)
     assert first.end(signal.SIGINT)
     assert "train: interrupted; run it again to continue\n" in first.printed
-    assert re.search(r"failed to run: python stages/train.py, exited with (130|-2)\n", first.printed)  # -2: the shell
+    assert re.search(
+        r"failed to run: python stages/train.py, exited with (130|-2)\n", first.printed
+    )  # -2: the shell
     assert "Traceback" not in first.printed
     project.git("checkout", "--quiet", "params.yaml")
     project.dvc("repro")
@@ -227,28 +255,50 @@ def test_a_poor_locale(folder: Path) -> None:
     assert outputs("batch") == before
 
 
-@pytest.mark.fault("The machine", "a terminal that knows Latin-1 or ASCII only", "it works; `?` for a letter that it does not know")
+@pytest.mark.fault(
+    "The machine",
+    "a terminal that knows Latin-1 or ASCII only",
+    "it works; `?` for a letter that it does not know",
+)
 @pytest.mark.parametrize("encoding", ["latin-1", pytest.param("ascii", marks=pytest.mark.slow)])
 def test_a_poor_terminal(folder: Path, encoding: str) -> None:
-    finished = script("train", folder, env={"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}, encoding="utf-8", errors="replace")
+    finished = script(
+        "train",
+        folder,
+        env={"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+        encoding="utf-8",
+        errors="replace",
+    )
     assert finished.returncode == 0, finished.stderr
 
 
-@pytest.mark.fault("The machine", "files from 2040 and from 1970, as after a clock set back", "it works, to the same bytes, and nothing is rerun")
+@pytest.mark.fault(
+    "The machine",
+    "files from 2040 and from 1970, as after a clock set back",
+    "it works, to the same bytes, and nothing is rerun",
+)
 def test_a_clock_set_back(project: Project, folder: Path) -> None:  # noqa: F811
     before = everything()
     for number, name in enumerate(before):
         os.utime(name, (2_208_988_800, 2_208_988_800) if number % 2 else (0, 0))
     for stage in QUICK:
         works(stage)
-    assert {name: content for name, content in everything().items() if "curves" not in name}.items() <= before.items()
-    for number, path in enumerate(path for path in project.path.rglob("*") if path.is_file() and ".git" not in path.parts):
+    assert {
+        name: content for name, content in everything().items() if "curves" not in name
+    }.items() <= before.items()
+    for number, path in enumerate(
+        path for path in project.path.rglob("*") if path.is_file() and ".git" not in path.parts
+    ):
         os.utime(path, (2_208_988_800, 2_208_988_800) if number % 2 else (0, 0))
     with dvc_within(project) as repo:
         assert repo.status() == {}
 
 
-@pytest.mark.fault("The machine", "a stage run by its path from another folder", "it works on the params.yaml and the data there")
+@pytest.mark.fault(
+    "The machine",
+    "a stage run by its path from another folder",
+    "it works on the params.yaml and the data there",
+)
 def test_another_current_folder(folder: Path, tmp_path: Path) -> None:
     before = outputs("batch")
     shutil.rmtree("data/batches")

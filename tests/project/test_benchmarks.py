@@ -31,4 +31,6 @@ def test_a_case_is_timed_round_by_round_and_the_better_number_of_threads_counts(
         assert len(taken["each"]) > 1 and min(taken["each"]) > 0  # one round takes less than the two seconds
         assert abs(taken["seconds"] - statistics.median(taken["each"])) < 1e-3
         assert taken["seconds"] == min(taken["by threads"].values())
-    assert set(result["ours"]["by threads"]) == {"1", "2"} and set(result["bare-pinned"]["by threads"]) == {"1"}
+    assert set(result["ours"]["by threads"]) == {"1", "2"} and set(result["bare-pinned"]["by threads"]) == {
+        "1"
+    }

@@ -13,7 +13,9 @@ from PIL import Image
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.skipif("REQUIRE_TRAINED" not in os.environ, reason="asked where the committed model is the one meant")
+@pytest.mark.skipif(
+    "REQUIRE_TRAINED" not in os.environ, reason="asked where the committed model is the one meant"
+)
 def test_the_readme_shows_the_committed_metrics():
     test = json.loads((ROOT / "reports" / "metrics.json").read_text(encoding="utf-8"))["test"]
     readme = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -39,7 +39,8 @@ def read_yaml(path: Path):
 # What is committed
 
 with_results = pytest.mark.skipif(
-    not (RECIPES / "dvc.lock").exists(), reason="no results of the recipes are committed; `make recipes` makes them"
+    not (RECIPES / "dvc.lock").exists(),
+    reason="no results of the recipes are committed; `make recipes` makes them",
 )
 
 

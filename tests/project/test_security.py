@@ -18,11 +18,27 @@ from mnistcore.data.datasets import TABLE
 from stages.stage import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
-MODULES = {"pickle", "_pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "yaml", "ftplib"}
+MODULES = {
+    "pickle",
+    "_pickle",
+    "cPickle",
+    "marshal",
+    "shelve",
+    "dill",
+    "cloudpickle",
+    "joblib",
+    "yaml",
+    "ftplib",
+}
 NAMES = {"eval", "exec", "compile", "__import__"}
 CALLS = {
     *("os.system", "os.popen", "subprocess.getoutput", "subprocess.getstatusoutput", "tempfile.mktemp"),
-    *("shutil.unpack_archive", "np.fromregex", "ssl._create_unverified_context", "asyncio.create_subprocess_shell"),
+    *(
+        "shutil.unpack_archive",
+        "np.fromregex",
+        "ssl._create_unverified_context",
+        "asyncio.create_subprocess_shell",
+    ),
     *("pandas.read_pickle", "pd.read_pickle", "torch.load", "os.execl", "os.spawnl"),
 }
 METHODS = {"extractall", "extract"}  # of archives; extractfile opens a member and writes nothing
@@ -50,9 +66,13 @@ def _has_docstring(node: ast.AST) -> bool:
 
 def _problems(node: ast.AST, docstrings: set[int]) -> Iterator[str]:
     if isinstance(node, ast.Import | ast.ImportFrom):
-        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+        names = (
+            [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+        )
         yield from (f"import of {name}" for name in names if name.partition(".")[0] in MODULES)
-        yield from (f"import of {alias.name}" for alias in node.names if alias.name in NAMES | {"system", "popen"})
+        yield from (
+            f"import of {alias.name}" for alias in node.names if alias.name in NAMES | {"system", "popen"}
+        )
     elif isinstance(node, ast.Name) and node.id in NAMES:
         yield node.id
     elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
@@ -61,7 +81,10 @@ def _problems(node: ast.AST, docstrings: set[int]) -> Iterator[str]:
     elif isinstance(node, ast.Attribute) and node.attr in ("CERT_NONE", "_create_unverified_context"):
         yield node.attr
     elif isinstance(node, ast.Call):
-        called, given = ast.unparse(node.func), {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        called, given = (
+            ast.unparse(node.func),
+            {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords},
+        )
         if called in CALLS or isinstance(node.func, ast.Attribute) and node.func.attr in METHODS:
             yield called
         if given.get("shell", "False") != "False":
@@ -77,7 +100,13 @@ def _problems(node: ast.AST, docstrings: set[int]) -> Iterator[str]:
 
 
 def programs() -> list[str]:
-    return [*(f"stages/{name}.py" for name in STAGES), "commands/predict.py", "commands/summary.py", "checks/dvc_checks/__main__.py", "recipes/__main__.py"]
+    return [
+        *(f"stages/{name}.py" for name in STAGES),
+        "commands/predict.py",
+        "commands/summary.py",
+        "checks/dvc_checks/__main__.py",
+        "recipes/__main__.py",
+    ]
 
 
 @pytest.mark.parametrize("program", programs())
@@ -91,7 +120,9 @@ def test_nothing_forbidden_is_imported(program: str) -> None:
     found = walk(Program("script", program, "."), ROOT, [".", "checks"])
     files = {file for file in found.files if file.endswith(".py")} | {program}
     assert len(files) > 1 or program == "commands/summary.py"
-    problems = [f"{file}:{what}" for file in sorted(files) for what in forbidden((ROOT / file).read_text("utf-8"))]
+    problems = [
+        f"{file}:{what}" for file in sorted(files) for what in forbidden((ROOT / file).read_text("utf-8"))
+    ]
     assert not problems
 
 

@@ -44,7 +44,9 @@ def unpacked(layer):
 
 
 def layers_of(network):
-    return [compression.Layer(layer.weights, layer.biases, layer.dense.activation) for layer in network.layers]
+    return [
+        compression.Layer(layer.weights, layer.biases, layer.dense.activation) for layer in network.layers
+    ]
 
 
 def last(layers, images):
@@ -55,7 +57,9 @@ def test_the_unpacked_network_keeps_every_probability_within_the_promise():
     network, images, _ = trained_on_digits()
     outputs = network.probabilities(images)
     packed = compression.pack(layers_of(network), images, outputs)
-    assert np.abs(last([unpacked(layer) for layer in packed], images) - outputs).max() <= compression.TOLERANCE
+    assert (
+        np.abs(last([unpacked(layer) for layer in packed], images) - outputs).max() <= compression.TOLERANCE
+    )
 
 
 @pytest.mark.parametrize(
@@ -74,7 +78,9 @@ def test_any_architecture(dense, precision):
     images = (blots(80, (8, 8)) / 255).astype(precision)
     outputs = network.probabilities(images)
     packed = compression.pack(layers_of(network), images, outputs)
-    assert np.abs(last([unpacked(layer) for layer in packed], images) - outputs).max() <= compression.TOLERANCE
+    assert (
+        np.abs(last([unpacked(layer) for layer in packed], images) - outputs).max() <= compression.TOLERANCE
+    )
 
 
 def test_a_network_whose_inputs_are_faint_is_not_given_bits_it_does_not_need():
@@ -92,7 +98,9 @@ def test_weights_of_zero_and_untouched_pixels_are_no_trouble():
     images = np.zeros((30, 64), np.float32)
     outputs = network.probabilities(images)
     packed = compression.pack(layers_of(network), images, outputs)
-    assert np.abs(last([unpacked(layer) for layer in packed], images) - outputs).max() <= compression.TOLERANCE
+    assert (
+        np.abs(last([unpacked(layer) for layer in packed], images) - outputs).max() <= compression.TOLERANCE
+    )
 
 
 def test_outputs_that_cannot_be_matched_are_refused():

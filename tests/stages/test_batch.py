@@ -146,7 +146,9 @@ def truncate(path):
             "3 classes in train, 8 and 3 in normalizer",
         ),
         (
-            lambda folder: write_dataset_description(folder / "dataset.json", DatasetDescription("a", "b", ("c", "d"))),
+            lambda folder: write_dataset_description(
+                folder / "dataset.json", DatasetDescription("a", "b", ("c", "d"))
+            ),
             "6 and 2 in normalizer.npz and dataset.json; run preprocess again",
         ),
     ],

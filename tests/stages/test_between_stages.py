@@ -128,10 +128,16 @@ def damages() -> list:
             *(pairs, damage),
             id=done.replace(" ", "-"),
             marks=pytest.mark.fault(
-                "Between the stages", f"{what} {done}, each, for each stage", f"`…: {sees}`, or the like", times=len(pairs)
+                "Between the stages",
+                f"{what} {done}, each, for each stage",
+                f"`…: {sees}`, or the like",
+                times=len(pairs),
             ),
         )
-        for pairs, what, rows in ((PAIRS, "a file that the stage reads:", every), (ARRAYS, "an array that the stage reads:", arrays))
+        for pairs, what, rows in (
+            (PAIRS, "a file that the stage reads:", every),
+            (ARRAYS, "an array that the stage reads:", arrays),
+        )
         for done, damage, sees in rows
     ]
 

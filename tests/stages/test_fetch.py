@@ -91,9 +91,7 @@ def test_a_source_relative_to_the_current_folder_or_to_the_home_folder(
 
 def test_a_failure_says_how_to_give_a_copy(workplace, small):
     workplace.set("fetch", source="nowhere")
-    told = workplace.refused(
-        "fetch", "(1) nowhere: no such folder", "MNISTCORE_SOURCE=…", "fetch.source"
-    )
+    told = workplace.refused("fetch", "(1) nowhere: no such folder", "MNISTCORE_SOURCE=…", "fetch.source")
     assert told.splitlines()[0] == "fetch: nowhere: no such folder"  # as it happens, and again at the end
 
 

@@ -154,7 +154,9 @@ def test_a_wrong_file_ends_a_stage_with_one_line_and_nothing_written(
 
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.fault(
-    "params.yaml", "missing", "`…: params.yaml: not found; run this in a folder that has one`, from every stage"
+    "params.yaml",
+    "missing",
+    "`…: params.yaml: not found; run this in a folder that has one`, from every stage",
 )
 def test_every_stage_says_that_there_is_no_file(folder: Path, stage: str) -> None:
     assert line_of(stage) == f"{stage}: params.yaml: not found; run this in a folder that has one"
@@ -167,9 +169,15 @@ def test_a_folder_is_not_a_file(folder: Path) -> None:
     assert line_of("fetch") == "fetch: params.yaml: is not a file"
 
 
-@pytest.mark.fault("params.yaml", "a byte order mark, anchors and merges, sections of one's own, 1e-3, the same as YAML 1.1", "it works")
+@pytest.mark.fault(
+    "params.yaml",
+    "a byte order mark, anchors and merges, sections of one's own, 1e-3, the same as YAML 1.1",
+    "it works",
+)
 def test_what_yaml_allows_is_read(folder: Path) -> None:
-    content = with_("batch_size: 8", "<<: *eight").replace("batch:", "mine: &eight {batch_size: 8}\nraw: ../data\nbatch:")
+    content = with_("batch_size: 8", "<<: *eight").replace(
+        "batch:", "mine: &eight {batch_size: 8}\nraw: ../data\nbatch:"
+    )
     (folder / "params.yaml").write_bytes(b"\xef\xbb\xbf" + content.encode())
     assert read_section("batch", batch.Batch).batch_size == 8
     for first in ("", "%YAML 1.1\n---\n"):
@@ -200,13 +208,17 @@ def damaged(draw: st.DrawFn) -> bytes:
     text = PARAMETERS.encode()
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(text)))
-        piece = draw(st.text("\t\n -?:,[]{}#&*!|>'\"%@`0123456789.eE+_~xob", max_size=6) | st.text(max_size=3))
+        piece = draw(
+            st.text("\t\n -?:,[]{}#&*!|>'\"%@`0123456789.eE+_~xob", max_size=6) | st.text(max_size=3)
+        )
         text = text[:at] + piece.encode(errors="surrogatepass") + text[at + draw(st.integers(0, 12)) :]
     return text
 
 
 any_text = given(
-    text=damaged() | st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode(errors="replace"))
+    text=damaged()
+    | st.binary(max_size=60)
+    | st.text(max_size=60).map(lambda text: text.encode(errors="replace"))
 )
 fault_any_text = pytest.mark.fault(
     "params.yaml", "cut, mixed up, or any bytes at all (Hypothesis)", "it is read, or one line says why not"
@@ -259,13 +271,26 @@ FULL["train"] |= {
     "augmentation": {"rotation_degrees": 5.0, "scale": 0.1, "elastic_pixels": 0.5, "elastic_smoothness": 1.0},
     "checkpoint_seconds": 5.0,
 }  # fmt: skip
-FULL["train"]["layers"][0] |= {"bias": True, "drop_rate": 0.2, "frozen": ["biases"], "biases": {"name": "zeros"}}
+FULL["train"]["layers"][0] |= {
+    "bias": True,
+    "drop_rate": 0.2,
+    "frozen": ["biases"],
+    "biases": {"name": "zeros"},
+}
 FULL["train"]["layers"][1] |= {"weights": {"name": "uniform", "low": -0.5, "high": 0.5}}
 LEAVES = [path for path in leaves(FULL) if path]
 
 ANY = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.binary(max_size=4) | st.dates(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6) | st.integers(), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=8)
+    | st.binary(max_size=4)
+    | st.dates(),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6) | st.integers(), inner, max_size=3)
+    ),
     max_leaves=5,
 )
 
@@ -285,7 +310,9 @@ def check_any_value(path: tuple, value: object) -> None:
 @fault_any_value
 @often(VALUES)
 @any_value
-def test_any_value_in_any_place_is_read_or_refused_in_one_line(folder: Path, path: tuple, value: object) -> None:
+def test_any_value_in_any_place_is_read_or_refused_in_one_line(
+    folder: Path, path: tuple, value: object
+) -> None:
     check_any_value(path, value)
 
 
@@ -293,7 +320,9 @@ def test_any_value_in_any_place_is_read_or_refused_in_one_line(folder: Path, pat
 @fault_any_value
 @often(MANY)
 @any_value
-def test_many_values_in_any_place_are_read_or_refused_in_one_line(folder: Path, path: tuple, value: object) -> None:
+def test_many_values_in_any_place_are_read_or_refused_in_one_line(
+    folder: Path, path: tuple, value: object
+) -> None:
     check_any_value(path, value)
 
 
@@ -322,12 +351,16 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 any_edge = given(path=st.sampled_from([path for path in LEAVES if path[0] in RERUN]), value=EDGES)
 fault_any_edge = pytest.mark.fault(
-    "params.yaml", "an edge value in any place, and the stage run (Hypothesis)", "it runs, or one line says why not"
+    "params.yaml",
+    "an edge value in any place, and the stage run (Hypothesis)",
+    "it runs, or one line says why not",
 )
 
 
 def check_any_edge(path: tuple, value: object) -> None:
-    assume(not (path[-1] == "epochs" and isinstance(value, int) and value > 3))  # valid, and takes as long as it says
+    assume(
+        not (path[-1] == "epochs" and isinstance(value, int) and value > 3)
+    )  # valid, and takes as long as it says
     with open("params.yaml", "wb") as file:
         YAML(typ="safe", pure=True).dump(replaced(FULL, path, value), file)
     result = run(path[0])
@@ -374,7 +407,9 @@ DVC = [
             *(change, words),
             id=done.replace(" ", "-"),
             marks=pytest.mark.fault(
-                "params.yaml", f"{done}, and `dvc repro`", f"DVC's own words, before any stage runs: `ERROR: … {words} …`"
+                "params.yaml",
+                f"{done}, and `dvc repro`",
+                f"DVC's own words, before any stage runs: `ERROR: … {words} …`",
             ),
         )
         for done, change, words in DVC

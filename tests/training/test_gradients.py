@@ -103,7 +103,9 @@ def test_a_step_descends_the_numerical_gradient(activation, loss, output, smalle
         data = examples(rng)
         net = network(activation, loss, output, bias, frozen, drop_rate, rng)
         before, masks = net.parameters.copy(), masks_of(net, drop_rate)
-        settings = Settings(epochs=1, batch_size=BATCH, optimizer=SGD(1.0), l2=l2, shuffle=False, shards=SHARDS)
+        settings = Settings(
+            epochs=1, batch_size=BATCH, optimizer=SGD(1.0), l2=l2, shuffle=False, shards=SHARDS
+        )
         (epoch,) = train(net, data, settings, seed=0)
 
         expected = numerical_gradient(lambda p: loss_by_formula(p, net, data, masks, l2), before)  # noqa: B023

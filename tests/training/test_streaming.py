@@ -55,7 +55,9 @@ def test_twenty_times_the_data_need_no_more_memory(tmp_path):
     assert peaks[1] <= 1.2 * peaks[0]
 
 
-@pytest.mark.parametrize("columns", [None, [slice(0, 4), slice(4, 8)], [slice(0, 2), slice(2, 5), slice(5, 8)]])
+@pytest.mark.parametrize(
+    "columns", [None, [slice(0, 4), slice(4, 8)], [slice(0, 2), slice(2, 5), slice(5, 8)]]
+)
 @pytest.mark.parametrize("kind", ["memory", "every other row", "small file", "large file"])
 def test_a_window_gives_the_rows_of_its_array(columns, kind, tmp_path, monkeypatch):
     array = np.random.default_rng(0).random((50, 8))

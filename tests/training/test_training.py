@@ -28,11 +28,15 @@ from mnistcore.training.run import Averaging, Diverged, Examples, Settings, trai
 def blobs(count=200, features=20, classes=4, dtype="float64", seed=0):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, count)
-    return Examples((rng.random((classes, features))[labels] + 0.3 * rng.random((count, features))).astype(dtype), labels)
+    return Examples(
+        (rng.random((classes, features))[labels] + 0.3 * rng.random((count, features))).astype(dtype), labels
+    )
 
 
 def fresh(features=20, classes=4, precision="float64", hidden=(Dense(16, "tanh"),)):
-    return Network(features, [*hidden, Dense(classes, "softmax")], precision=precision).initialize(stream(1, "weights"))
+    return Network(features, [*hidden, Dense(classes, "softmax")], precision=precision).initialize(
+        stream(1, "weights")
+    )
 
 
 def test_ten_lines_train_a_network():
@@ -41,7 +45,9 @@ def test_ten_lines_train_a_network():
     from sklearn.model_selection import train_test_split
 
     images, labels = load_digits(return_X_y=True)
-    train_x, test_x, train_y, test_y = train_test_split((images / 16).astype("float32"), labels, random_state=0)
+    train_x, test_x, train_y, test_y = train_test_split(
+        (images / 16).astype("float32"), labels, random_state=0
+    )
     network = Network(64, [Dense(100, "relu"), Dense(10, "softmax")]).initialize(stream(0, "weights"))
     train(network, Examples(train_x, train_y), Settings(epochs=30, batch_size=32, optimizer=Adam(0.003)))
     assert (network.predict(test_x) == test_y).mean() > 0.97
@@ -107,7 +113,9 @@ def test_no_worker_runs_ahead_of_what_others_still_need(hidden, options, smalles
     data = blobs(230, 200, 10, "float32")
     for workers in (1, 2, 3):
         network = fresh(200, 10, "float32", [Dense(units, "relu", drop_rate=0.2) for units in hidden])
-        settings = Settings(**{"epochs": 6, "batch_size": 100, "optimizer": Dawdling(0.05), "shards": 3} | options)
+        settings = Settings(
+            **{"epochs": 6, "batch_size": 100, "optimizer": Dawdling(0.05), "shards": 3} | options
+        )
         if workers > 1:
             monkeypatch.setattr(Team, "wait", late)
         train(network, data, settings, workers=workers)
@@ -125,7 +133,12 @@ def test_training_sees_all_images_altered(shards):
     data, results = blobs(230, 200, 10), []
     for examples, augmenter in ((data, Doubling), (Examples(2 * data.images, data.labels), None)):
         network = fresh(200, 10, hidden=(Dense(50),))
-        train(network, examples, Settings(epochs=1, batch_size=100, shards=shards, augmenter=augmenter), workers=2)
+        train(
+            network,
+            examples,
+            Settings(epochs=1, batch_size=100, shards=shards, augmenter=augmenter),
+            workers=2,
+        )
         results.append(network.parameters)
     assert np.array_equal(*results)
 
@@ -191,7 +204,9 @@ def test_divergence_is_told_with_epoch_step_and_cause_and_leaves_the_checkpoint(
     network = fresh(100, 4, "float32", (Dense(300, "relu"),))
     schedule = Steps((1,), (1e30,))
     settings = Settings(epochs=3, batch_size=100, optimizer=SGD(0.1), schedule=schedule)
-    with pytest.raises(Diverged, match=r"(infinite|NaN) in epoch 2, step [123] of 4, at learning rate 1e\+29"):
+    with pytest.raises(
+        Diverged, match=r"(infinite|NaN) in epoch 2, step [123] of 4, at learning rate 1e\+29"
+    ):
         train(network, data, settings, workers=workers, checkpoint=Checkpoint(path, lambda: "a", 0))
     state = Checkpoint(path, lambda: "a", 0).load()
     assert state.epoch == 1 and np.isfinite(state.parameters).all()
@@ -221,7 +236,8 @@ def test_the_remainder_is_trained_on_or_dropped():
 
 @pytest.mark.parametrize("batch_size", [1, 7, 64, 100])  # one by one; cut by columns; by examples, too
 @pytest.mark.parametrize(
-    ("loss", "output"), [("cross-entropy", "softmax"), ("binary-cross-entropy", "sigmoid"), ("squared-error", "identity")]
+    ("loss", "output"),
+    [("cross-entropy", "softmax"), ("binary-cross-entropy", "sigmoid"), ("squared-error", "identity")],
 )
 def test_loss_and_accuracy_of_an_epoch_are_those_of_its_examples(loss, output, batch_size, monkeypatch):
     """At a learning rate of zero every step sees the same network; looks are few and many, batches full and not."""
@@ -235,10 +251,14 @@ def test_loss_and_accuracy_of_an_epoch_are_those_of_its_examples(loss, output, b
     assert epoch.train_accuracy == (network.predict(data.images) == data.labels).mean()
 
 
-@pytest.mark.parametrize("hidden", [30, 500, 1100])  # gradients whole, in blocks, and in the larger ones of a large network
+@pytest.mark.parametrize(
+    "hidden", [30, 500, 1100]
+)  # gradients whole, in blocks, and in the larger ones of a large network
 def test_a_gradient_formed_by_two_workers_is_the_gradient(hidden):
     data = blobs(20, 1000, 10)
-    network = Network(1000, [Dense(hidden), Dense(10, "softmax")], precision="float64").initialize(stream(2, "weights"))
+    network = Network(1000, [Dense(hidden), Dense(10, "softmax")], precision="float64").initialize(
+        stream(2, "weights")
+    )
     (w1, b1), (w2, b2) = [(layer.weights.copy(), layer.biases.copy()) for layer in network.layers]
     assert (network.parameters.size >= LARGE) == (hidden == 1100) and (w1.size > 4 * BLOCK) == (hidden > 30)
     propagation = Propagation(network, 20, 3)
@@ -250,7 +270,10 @@ def test_a_gradient_formed_by_two_workers_is_the_gradient(hidden):
     e = np.exp(a @ w2 + b2)
     delta2 = (e / e.sum(axis=1, keepdims=True) - t) / 20
     delta1 = (delta2 @ w2.T) * (a > 0)
-    expected = [(w1 - 0.5 * x.T @ delta1, b1 - 0.5 * delta1.sum(0)), (w2 - 0.5 * a.T @ delta2, b2 - 0.5 * delta2.sum(0))]
+    expected = [
+        (w1 - 0.5 * x.T @ delta1, b1 - 0.5 * delta1.sum(0)),
+        (w2 - 0.5 * a.T @ delta2, b2 - 0.5 * delta2.sum(0)),
+    ]
     for layer, (weights, biases) in zip(network.layers, expected, strict=True):
         assert np.abs(layer.weights - weights).max() < 1e-12 and np.abs(layer.biases - biases).max() < 1e-12
 
@@ -380,10 +403,14 @@ def test_impossible_settings_are_refused():
 
 @pytest.mark.parametrize("optimizer", [SGD(0.01), Momentum(0.01)])
 @pytest.mark.parametrize("sizes", [(784, 256, 256), (784, 1000, 500)])
-def test_training_needs_less_memory_than_three_times_its_parameters_and_a_batch(optimizer, sizes, monkeypatch):
+def test_training_needs_less_memory_than_three_times_its_parameters_and_a_batch(
+    optimizer, sizes, monkeypatch
+):
     features, *hidden = sizes
     batch = 128
-    data = Examples(np.ones((2200, features), "float32"), np.zeros(2200, np.uint8))  # more than between two looks
+    data = Examples(
+        np.ones((2200, features), "float32"), np.zeros(2200, np.uint8)
+    )  # more than between two looks
     layers = [*(Dense(units, "relu", weights=Glorot()) for units in hidden), Dense(10, "softmax")]
     network = Network(features, layers).initialize(stream(0, "weights"))
     own = network.parameters.nbytes

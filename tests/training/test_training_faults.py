@@ -46,7 +46,11 @@ DIVERGING = [
     ("learning rate 1e30", "learning_rate: 0.1", "learning_rate: 1e30"),
     ("learning rate 1e300, beyond float32", "learning_rate: 0.1", "learning_rate: 1e300"),
     ("weights of 1e30", "weights: {name: glorot}", "weights: {name: uniform, low: -1e30, high: 1e30}"),
-    ("weights of 1e300, beyond float32", "weights: {name: glorot}", "weights: {name: normal, deviation: 1e300}"),
+    (
+        "weights of 1e300, beyond float32",
+        "weights: {name: glorot}",
+        "weights: {name: normal, deviation: 1e300}",
+    ),
     ("momentum and learning rate 1e6", SGD, "{name: momentum, learning_rate: 1e6, momentum: 0.9}"),
     ("Adam and learning rate 1e6", SGD, "{name: adam, learning_rate: 1e6}"),
     ("decay of 1e6", "  epochs: 2", "  epochs: 2\n  l2: 1e6"),
@@ -134,14 +138,20 @@ def test_nothing_to_train_on(folder: Path) -> None:
     )
 
 
-@pytest.mark.fault("Training", "images without a pixel", "`preprocess: data/raw/train-images-idx3-ubyte: no images`")
+@pytest.mark.fault(
+    "Training", "images without a pixel", "`preprocess: data/raw/train-images-idx3-ubyte: no images`"
+)
 def test_images_without_pixels(folder: Path) -> None:
     write_raw(np.zeros((48, 0, 4)), np.arange(48) % 3, tests=12)
     Path("params.yaml").write_text(PARAMETERS)
     assert line_of("preprocess") == "preprocess: data/raw/train-images-idx3-ubyte: no images"
 
 
-@pytest.mark.fault("Training", "zero epochs", "`train: params.yaml: train.epochs: should be greater than or equal to 1, is 0`")
+@pytest.mark.fault(
+    "Training",
+    "zero epochs",
+    "`train: params.yaml: train.epochs: should be greater than or equal to 1, is 0`",
+)
 def test_zero_epochs(folder: Path) -> None:
     write_tiny_raw()
     prepare(changed("epochs: 2", "epochs: 0"))
