@@ -12,12 +12,12 @@ import itertools
 import numpy as np
 import torch
 
-from mnistcore.training.dropout import Dropout
+from mnistcore.engine.propagation import Propagation
 from mnistcore.network.initializers import LeCun, Normal
 from mnistcore.network.network import Dense, Network
-from mnistcore.training.optimizers import SGD, Adam, AdamW, Momentum, Nesterov
-from mnistcore.engine.propagation import Propagation
 from mnistcore.streams import stream
+from mnistcore.training.dropout import Dropout
+from mnistcore.training.optimizers import SGD, Adam, AdamW, Momentum, Nesterov
 from mnistcore.training.run import Examples, Settings, train
 
 BATCH, EPOCHS, COUNT, FEATURES, CLASSES = 16, 5, 64, 12, 4

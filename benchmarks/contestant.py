@@ -21,8 +21,8 @@ Epoch = Callable[[int], None]
 
 def ours(case: Case, threads: int, images: np.ndarray, labels: np.ndarray) -> Epoch:
     from mnistcore.network.network import Dense, Network
-    from mnistcore.training.optimizers import SGD
     from mnistcore.streams import stream
+    from mnistcore.training.optimizers import SGD
     from mnistcore.training.run import Examples, Settings, train
 
     *hidden, output = case.sizes[1:]

@@ -14,11 +14,11 @@ from typing import Any
 import click
 import numpy as np
 
+from mnistcore.data.description import read_dataset_description
+from mnistcore.data.normalization import Normalizer
+from mnistcore.errors import InputError
 from mnistcore.network import model
 from mnistcore.report import framing
-from mnistcore.data.description import read_dataset_description
-from mnistcore.errors import InputError
-from mnistcore.data.normalization import Normalizer
 from stages.stage import Stage
 
 PROCESSED, MODEL = Path("data/processed"), Path("models/model.npz")

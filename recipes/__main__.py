@@ -1,11 +1,12 @@
 """`python -m recipes`: run the published experiments, time them, write recipes/README.md and its pictures."""
 
+import mnistcore.reproducible  # noqa: F401  before NumPy
+
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 
-import mnistcore.reproducible  # noqa: F401  before NumPy
 import click
 
 from mnistcore.errors import InputError

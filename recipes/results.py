@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from mnistcore.report.curves import read_curves
 from mnistcore.errors import InputError
 from mnistcore.evaluation.metrics import confusion_matrix
+from mnistcore.report.curves import read_curves
 
 HERE = Path(__file__).parent
 TIMINGS = HERE / "timings.json"

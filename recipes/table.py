@@ -1,6 +1,7 @@
 """recipes/README.md, generated: the table *published · here*, then each recipe's story and picture."""
 
 from collections.abc import Sequence
+
 from recipes.results import Result
 
 INTRODUCTION = """\

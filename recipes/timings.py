@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from mnistcore.training import run
 from mnistcore.data.batches import read_batches_description
 from mnistcore.data.parts import open_part
 from mnistcore.errors import InputError
 from mnistcore.files import replacing
 from mnistcore.network.network import Network
 from mnistcore.streams import stream
+from mnistcore.training import run
 from recipes.notebook_loops import LOOPS
 from recipes.results import HERE, TIMINGS
 from stages.stage import read_section

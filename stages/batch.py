@@ -15,12 +15,12 @@ import click
 from pydantic import Field
 
 from mnistcore.data.batches import BatchesDescription, gather, size_of, write_batches_description
-from mnistcore.data.holdout import split
-from mnistcore.data.parts import open_part
 from mnistcore.data.description import read_dataset_description
+from mnistcore.data.holdout import split
+from mnistcore.data.normalization import Normalizer
+from mnistcore.data.parts import open_part
 from mnistcore.errors import InputError
 from mnistcore.files import exclusive
-from mnistcore.data.normalization import Normalizer
 from mnistcore.streams import stream
 from stages.stage import Progress, Section, Stage, read_section, summarize
 

@@ -16,14 +16,14 @@ import click
 import numpy as np
 from pydantic import Field
 
-from mnistcore.evaluation import metrics
-from mnistcore.network import model
-from mnistcore.data.parts import Part, open_part
 from mnistcore.data.description import read_dataset_description
+from mnistcore.data.parts import Part, open_part
 from mnistcore.errors import InputError
-from mnistcore.files import exclusive, replacing
-from mnistcore.network.network import Network
+from mnistcore.evaluation import metrics
 from mnistcore.evaluation.predictions import Predictions, write_predictions
+from mnistcore.files import exclusive, replacing
+from mnistcore.network import model
+from mnistcore.network.network import Network
 from stages.stage import Progress, Section, Stage, read_section, summarize
 
 MODEL, DESCRIPTION = Path("models/model.npz"), Path("data/processed/dataset.json")

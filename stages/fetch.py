@@ -14,8 +14,8 @@ from typing import Literal
 
 import click
 
-from mnistcore.data.description import write_dataset_description
 from mnistcore.data.datasets import TABLE
+from mnistcore.data.description import write_dataset_description
 from mnistcore.data.download import check_named, fetch
 from mnistcore.errors import InputError
 from mnistcore.files import exclusive

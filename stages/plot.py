@@ -16,16 +16,16 @@ import click
 import numpy as np
 from pydantic import Field
 
+from mnistcore.data.description import read_dataset_description
+from mnistcore.data.normalization import Normalizer
+from mnistcore.data.parts import open_part
+from mnistcore.errors import InputError
 from mnistcore.evaluation import metrics
+from mnistcore.evaluation.predictions import Predictions, read_predictions
+from mnistcore.files import exclusive
 from mnistcore.network import model
 from mnistcore.report import figures
-from mnistcore.data.parts import open_part
-from mnistcore.data.description import read_dataset_description
 from mnistcore.report.curves import read_curves
-from mnistcore.errors import InputError
-from mnistcore.files import exclusive
-from mnistcore.data.normalization import Normalizer
-from mnistcore.evaluation.predictions import Predictions, read_predictions
 from mnistcore.report.page import write_report
 from stages.stage import Section, Stage, read_section, summarize
 

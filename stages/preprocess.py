@@ -14,13 +14,13 @@ from typing import Annotated, Literal
 import click
 from pydantic import Field
 
-from mnistcore.data import idx
 from mnistcore.arrays import writing_array
+from mnistcore.data import idx
 from mnistcore.data.description import read_dataset_description, write_dataset_description
 from mnistcore.data.labels import check_labels, one_hot
+from mnistcore.data.normalization import METHODS, divide, fit
 from mnistcore.errors import InputError
 from mnistcore.files import exclusive
-from mnistcore.data.normalization import METHODS, divide, fit
 from stages.stage import Progress, Section, Stage, read_section, summarize
 
 PROCESSED = Path("data/processed")

@@ -4,6 +4,8 @@ A script is `@click.command(cls=Stage)` over a function that reads its section
 with `read_section`, calls the core, writes, and ends with `summarize`.
 """
 
+from stages.interrupt import Interrupted, as_exceptions, leave
+
 import difflib
 import reprlib
 import sys
@@ -16,7 +18,6 @@ import click
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mnistcore.errors import InputError
-from stages.interrupt import Interrupted, as_exceptions, leave
 
 PARAMETERS = Path("params.yaml")
 STAGES = ("fetch", "preprocess", "batch", "train", "evaluate", "plot")

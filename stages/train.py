@@ -6,6 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this copy of the code, whichever is installed
 
 import stages.interrupt  # noqa: F401  (first of all)
+from stages.interrupt import Interrupted, leave
 import mnistcore.reproducible  # (before NumPy)
 
 import functools
@@ -25,17 +26,16 @@ import click
 import numpy as np
 from pydantic import Field, model_validator
 
-from mnistcore.network import initializers, model
-from mnistcore.training import optimizers, schedules, stopping, run
-from mnistcore.training.augmentation import Augmentation, Augmenter
 from mnistcore.data.batches import open_batches
-from mnistcore.training.checkpoint import Checkpoint
 from mnistcore.errors import InputError
 from mnistcore.files import exclusive
-from mnistcore.training.history import Epoch
+from mnistcore.network import initializers, model
 from mnistcore.network.network import Dense, Network
 from mnistcore.streams import stream
-from stages.interrupt import Interrupted, leave
+from mnistcore.training import optimizers, run, schedules, stopping
+from mnistcore.training.augmentation import Augmentation, Augmenter
+from mnistcore.training.checkpoint import Checkpoint
+from mnistcore.training.history import Epoch
 from stages.stage import Progress, Section, Stage, read_section, summarize
 
 BATCHES = Path("data/batches")

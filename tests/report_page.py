@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mnistcore.evaluation import metrics
 from mnistcore.data.description import DatasetDescription
-from mnistcore.network.network import Dense, Network
 from mnistcore.data.normalization import divide
+from mnistcore.evaluation import metrics
 from mnistcore.evaluation.predictions import Predictions
+from mnistcore.network.network import Dense, Network
 from mnistcore.report.page import write_report
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from mnistcore.data import idx
-from mnistcore.data.description import DatasetDescription
 from mnistcore.data.datasets import Dataset, File
+from mnistcore.data.description import DatasetDescription
 
 NAMES = (
     "train-images-idx3-ubyte",

@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mnistcore.network.activations import ACTIVATIONS
 from mnistcore.errors import InputError
+from mnistcore.network.activations import ACTIVATIONS
 from mnistcore.network.initializers import Generator, He, Initializer, Zeros
 from mnistcore.network.losses import LOSSES
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import numpy as np
 
-from mnistcore.files import replacing
 from mnistcore.evaluation.metrics import Reliability, precision_and_recall, wilson_interval
+from mnistcore.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

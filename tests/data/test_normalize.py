@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mnistcore.errors import InputError
 from mnistcore.data.normalization import Normalizer, divide, fit
+from mnistcore.errors import InputError
 
 some_images = hnp.arrays("uint8", st.tuples(st.integers(1, 40), st.just(2), st.just(3)))
 random_images = np.random.default_rng(0).integers(0, 256, (500, 2, 3)).astype("uint8")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from mnistcore.engine import shared_memory
-from mnistcore.errors import InputError
 from mnistcore.engine.team import Team
+from mnistcore.errors import InputError
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, a team is one process")
 

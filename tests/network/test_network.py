@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from mnistcore.network import model
 from mnistcore.errors import InputError
+from mnistcore.network import model
 from mnistcore.network.initializers import Glorot, He, LeCun, Normal, Uniform, Zeros
 from mnistcore.network.network import Dense, Network
 from mnistcore.streams import stream

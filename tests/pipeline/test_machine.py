@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 from dvc_project import Project, dvc_within, prepared, project, ran  # noqa: F401  (fixtures)
-
 from small import PARAMETERS, everything, line_of, works, write_tiny_raw
 from test_killed import STAGES, Repro, forget, hashes, leftovers
 

@@ -10,8 +10,8 @@ import pytest
 from dvc_project import ROOT, Project, prepared, project, ran  # noqa: F401  (fixtures)
 from ruamel.yaml import YAML
 
-from mnistcore.training import run
 from mnistcore.network.network import Network
+from mnistcore.training import run
 from recipes import notebook_loops, results, table
 from stages.stage import read_section
 from stages.train import Train

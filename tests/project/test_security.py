@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from dvc_checks.commands import Program
 from dvc_checks.imports import walk
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from mnistcore.report import framing
 from mnistcore.errors import InputError
+from mnistcore.report import framing
 
 MNIST, DIGITS = framing.frame_of((28, 28)), framing.frame_of((8, 8))
 SEVEN = [(0.2, 0.15), (0.8, 0.15), (0.45, 0.85)]

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from mnistcore.report import compression
-from mnistcore.network.network import Dense
 from report_page import any_network, blots, trained_on_digits
+
+from mnistcore.network.network import Dense
+from mnistcore.report import compression
 
 
 class Bits:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from report_page import any_network, blots, make, trained_on_digits
 
-from mnistcore.report import page
 from mnistcore.network.network import Dense
+from mnistcore.report import page
 
 
 @pytest.fixture(scope="module")

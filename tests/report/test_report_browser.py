@@ -20,10 +20,10 @@ import pytest
 from PIL import Image
 from report_page import any_network, blots, make, trained_on_digits
 
-from mnistcore.network import model
-from mnistcore.report import framing
-from mnistcore.network.network import Dense
 from mnistcore.data.normalization import Normalizer
+from mnistcore.network import model
+from mnistcore.network.network import Dense
+from mnistcore.report import framing
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "reports" / "index.html"

@@ -8,10 +8,10 @@ import pytest
 from by_hand import workplace  # noqa: F401  (a fixture)
 
 from mnistcore.arrays import writing_array
-from mnistcore.data.parts import open_part
 from mnistcore.data.description import DatasetDescription, write_dataset_description
 from mnistcore.data.labels import one_hot
 from mnistcore.data.normalization import divide
+from mnistcore.data.parts import open_part
 
 COUNTS = (33, 50, 20)  # of each class
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(3, dtype="uint8"), COUNTS))

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from small import PARAMETERS, everything, line_of, works, write_tiny_raw
 
 THREE = ("images.npy", "labels.npy", "targets.npy")

@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 from dvc_project import prepared  # noqa: F401
 
-from mnistcore.network import model
-from mnistcore.report.curves import read_curves
 from mnistcore.errors import InputError
-from mnistcore.network.network import Dense, Network
 from mnistcore.evaluation.predictions import Predictions, read_predictions, write_predictions
+from mnistcore.network import model
+from mnistcore.network.network import Dense, Network
+from mnistcore.report.curves import read_curves
 from stages import evaluate, plot
 
 

@@ -10,9 +10,9 @@ from dvc_project import dvc_within, prepared, project  # noqa: F401  (fixtures)
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
+from small import PARAMETERS, everything, line_of, run, works, write_tiny_raw
 
 from mnistcore.errors import InputError
-from small import PARAMETERS, everything, line_of, run, works, write_tiny_raw
 from stages import batch, evaluate, fetch, plot, preprocess, train
 from stages.stage import STAGES, read_section
 

@@ -9,9 +9,9 @@ from by_hand import workplace  # noqa: F401  (a fixture)
 
 import stages.preprocess
 from mnistcore.data import idx
-from mnistcore.data.parts import open_part
 from mnistcore.data.description import DatasetDescription, write_dataset_description
 from mnistcore.data.normalization import Normalizer
+from mnistcore.data.parts import open_part
 
 random = np.random.default_rng(0)
 IMAGES = {"train": random.integers(0, 256, (50, 4, 3)), "t10k": random.integers(0, 256, (20, 4, 3))}

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnistcore.network import model
 from mnistcore.data.batches import BatchesDescription, size_of, write_batches_description
+from mnistcore.network import model
 
 STAGE = Path(__file__).parents[2] / "stages" / "train.py"
 SECTION = """\

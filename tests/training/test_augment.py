@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
-from mnistcore.training.augmentation import Augmentation, Augmenter
 from mnistcore.errors import InputError
+from mnistcore.training.augmentation import Augmentation, Augmenter
 
 EVERYTHING = Augmentation(
     rotation_degrees=15, scale=0.15, shear=0.2, translation_pixels=3, elastic_pixels=1.5, elastic_smoothness=3

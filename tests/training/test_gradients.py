@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from mnistcore.engine import propagation
-from mnistcore.training.dropout import Dropout
+from mnistcore.engine.propagation import Propagation
 from mnistcore.network.initializers import Normal
 from mnistcore.network.network import Dense, Network
+from mnistcore.training.dropout import Dropout
 from mnistcore.training.optimizers import SGD
-from mnistcore.engine.propagation import Propagation
 from mnistcore.training.run import Examples, Settings, train
 
 BATCH, FEATURES, CLASSES, SHARDS = 7, 6, 4, 3

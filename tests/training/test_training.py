@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 
 from mnistcore.engine import shared_memory
-from mnistcore.training.checkpoint import Checkpoint
-from mnistcore.training.dropout import Dropout
+from mnistcore.engine.propagation import BLOCK, LARGE, Propagation
+from mnistcore.engine.team import Team
 from mnistcore.errors import InputError
-from mnistcore.training.history import Epoch
 from mnistcore.network.initializers import Glorot
 from mnistcore.network.network import Dense, Network
+from mnistcore.streams import stream
+from mnistcore.training.checkpoint import Checkpoint
+from mnistcore.training.dropout import Dropout
+from mnistcore.training.history import Epoch
 from mnistcore.training.optimizers import SGD, Adam, AdamW, Momentum
-from mnistcore.engine.propagation import BLOCK, LARGE, Propagation
+from mnistcore.training.run import Averaging, Diverged, Examples, Settings, train
 from mnistcore.training.schedules import Constant, Cosine, LossBands, Steps
 from mnistcore.training.stopping import FirstRise, LossTarget, Patience
-from mnistcore.streams import stream
-from mnistcore.engine.team import Team
-from mnistcore.training.run import Averaging, Diverged, Examples, Settings, train
 
 
 def blobs(count=200, features=20, classes=4, dtype="float64", seed=0):

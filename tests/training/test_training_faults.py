@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from small import PARAMETERS, line_of, run, works, write_raw, write_tiny_raw
 
 from mnistcore.network import model
-from small import PARAMETERS, line_of, run, works, write_raw, write_tiny_raw
 
 FINITE = "it works"
 
