@@ -18,7 +18,8 @@ from mnistcore.network.network import Dense, Network
 from mnistcore.streams import stream
 from mnistcore.training.dropout import Dropout
 from mnistcore.training.optimizers import SGD, Adam, AdamW, Momentum, Nesterov
-from mnistcore.training.run import Examples, Settings, train
+from mnistcore.training.run import train
+from mnistcore.training.settings import Examples, Settings
 
 BATCH, EPOCHS, COUNT, FEATURES, CLASSES = 16, 5, 64, 12, 4
 TINY = 1e-30  # PyTorch and scikit-learn differ in where Adam's ε stands; with this one nothing is left of it

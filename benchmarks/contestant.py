@@ -23,7 +23,8 @@ def ours(case: Case, threads: int, images: np.ndarray, labels: np.ndarray) -> Ep
     from mnistcore.network.network import Dense, Network
     from mnistcore.streams import stream
     from mnistcore.training.optimizers import SGD
-    from mnistcore.training.run import Examples, Settings, train
+    from mnistcore.training.run import train
+    from mnistcore.training.settings import Examples, Settings
 
     *hidden, output = case.sizes[1:]
     layers = [*(Dense(units, "relu") for units in hidden), Dense(output, "softmax")]

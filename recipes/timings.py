@@ -18,6 +18,7 @@ from mnistcore.files import replacing
 from mnistcore.network.network import Network
 from mnistcore.streams import stream
 from mnistcore.training import run
+from mnistcore.training.settings import Examples
 from recipes.notebook_loops import LOOPS
 from recipes.results import HERE, TIMINGS
 from stages.stage import read_section
@@ -71,7 +72,7 @@ def _ours(name: str) -> Callable[[], float]:
     ).initialize(stream(section.seeds[0], "weights"))
     settings = section.settings(description.batch_size, description.remainder, description.image_shape)
     settings = dataclasses.replace(settings, epochs=1)
-    examples = run.Examples(part.images, part.labels)
+    examples = Examples(part.images, part.labels)
 
     def epoch() -> float:
         started = time.perf_counter()

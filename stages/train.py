@@ -32,7 +32,7 @@ from mnistcore.files import exclusive
 from mnistcore.network import initializers, model
 from mnistcore.network.network import Dense, Network
 from mnistcore.streams import stream
-from mnistcore.training import optimizers, run, schedules, stopping
+from mnistcore.training import optimizers, run, schedules, settings, stopping
 from mnistcore.training.augmentation import Augmentation, Augmenter
 from mnistcore.training.checkpoint import Checkpoint
 from mnistcore.training.history import Epoch
@@ -245,8 +245,8 @@ class Train(Section):
     shards: Annotated[int, Field(ge=1, le=64)] = 2
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 5.0
 
-    def settings(self, batch_size: int, remainder: str, image_shape: tuple[int, int]) -> run.Settings:
-        return run.Settings(
+    def settings(self, batch_size: int, remainder: str, image_shape: tuple[int, int]) -> settings.Settings:
+        return settings.Settings(
             epochs=self.epochs,
             batch_size=batch_size,
             remainder=remainder,
@@ -257,7 +257,7 @@ class Train(Section):
             clip_norm=self.clip_norm,
             shuffle=self.shuffle,
             stopping=self.stopping and self.stopping.build(),
-            averaging=self.averaging and run.Averaging(**dict(self.averaging)),
+            averaging=self.averaging and settings.Averaging(**dict(self.averaging)),
             augmenter=self.augmentation
             and (lambda: Augmenter(Augmentation(**dict(self.augmentation)), image_shape, self.precision)),
             shards=self.shards,
@@ -318,8 +318,8 @@ class Job:
     def __init__(self, section: Train) -> None:
         self.section = section
         self.description, train, validation = open_batches(BATCHES)
-        self.examples = run.Examples(train.images, train.labels)
-        self.validation = run.Examples(validation.images, validation.labels)
+        self.examples = settings.Examples(train.images, train.labels)
+        self.validation = settings.Examples(validation.images, validation.labels)
         self.dense = [layer.build() for layer in section.layers]
         self._check()
         self.settings = section.settings(

@@ -12,6 +12,7 @@ from ruamel.yaml import YAML
 
 from mnistcore.network.network import Network
 from mnistcore.training import run
+from mnistcore.training.settings import Examples
 from recipes import notebook_loops, results, table
 from stages.stage import read_section
 from stages.train import Train
@@ -127,7 +128,7 @@ def test_the_core_takes_the_steps_of_the_notebooks_loop(name, monkeypatch):
         update={"epochs": 3, "shuffle": False, "stopping": None, "precision": "float64"}
     )
     history = run.train(
-        network, run.Examples(images, labels), section.settings(size, "keep", (8, 8)), workers=1
+        network, Examples(images, labels), section.settings(size, "keep", (8, 8)), workers=1
     )
     loop = notebook_loops.LOOPS[name](images, np.eye(10)[labels], Scripted([*weights, *biases]))
     for epoch in history:
@@ -150,7 +151,7 @@ def test_the_core_replays_a_randomstate(name, monkeypatch):
     layers = [layer.build() for layer in section.layers]
     network = Network(784, layers, section.loss, "float64").initialize(np.random.RandomState(1))
     history = run.train(
-        network, run.Examples(images, labels), section.settings(1, "keep", (28, 28)), workers=1
+        network, Examples(images, labels), section.settings(1, "keep", (28, 28)), workers=1
     )
     loop = notebook_loops.LOOPS[name](images, np.eye(10)[labels], np.random.RandomState(1))
     for epoch, (error, accuracy, _) in zip(history, loop, strict=False):

@@ -6,7 +6,8 @@ import pytest
 from mnistcore.network.initializers import Glorot, Normal
 from mnistcore.network.network import Dense, Network
 from mnistcore.training.optimizers import SGD, Adam, Momentum, Nesterov
-from mnistcore.training.run import Examples, Settings, train
+from mnistcore.training.run import train
+from mnistcore.training.settings import Examples, Settings
 
 BATCH, EPOCHS = 16, 5  # of 64 examples: 20 steps
 

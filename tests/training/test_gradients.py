@@ -11,7 +11,8 @@ from mnistcore.network.initializers import Normal
 from mnistcore.network.network import Dense, Network
 from mnistcore.training.dropout import Dropout
 from mnistcore.training.optimizers import SGD
-from mnistcore.training.run import Examples, Settings, train
+from mnistcore.training.run import train
+from mnistcore.training.settings import Examples, Settings
 
 BATCH, FEATURES, CLASSES, SHARDS = 7, 6, 4, 3
 ENDINGS = [

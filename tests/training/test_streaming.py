@@ -16,7 +16,8 @@ import sys
 import numpy as np
 from mnistcore.network.network import Dense, Network
 from mnistcore.streams import stream
-from mnistcore.training.run import Examples, Settings, train
+from mnistcore.training.run import train
+from mnistcore.training.settings import Examples, Settings
 
 images, labels = (np.load(sys.argv[1] + f"/{name}.npy", mmap_mode="r") for name in ("images", "labels"))
 network = Network(784, [Dense(16, "relu"), Dense(10, "softmax")]).initialize(stream(0, "weights"))

@@ -20,8 +20,9 @@ from mnistcore.training.checkpoint import Checkpoint
 from mnistcore.training.dropout import Dropout
 from mnistcore.training.history import Epoch
 from mnistcore.training.optimizers import SGD, Adam, AdamW, Momentum
-from mnistcore.training.run import Averaging, Diverged, Examples, Settings, train
+from mnistcore.training.run import Diverged, train
 from mnistcore.training.schedules import Constant, Cosine, LossBands, Steps
+from mnistcore.training.settings import Averaging, Examples, Settings
 from mnistcore.training.stopping import FirstRise, LossTarget, Patience
 
 
