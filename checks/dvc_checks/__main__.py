@@ -38,9 +38,7 @@ class Checks(click.Group):
             signal.signal(signal.SIGTERM, before)
 
 
-@click.group(
-    cls=Checks, epilog="Run `dvc-checks COMMAND --help` for what a command checks and how it ends."
-)
+@click.group(cls=Checks, epilog="Run `dvc-checks COMMAND --help` for what a command checks and how it ends.")
 @click.option(
     "--directory", "-C", default=".", type=click.Path(exists=True, file_okay=False), help="The project."
 )
@@ -147,7 +145,7 @@ def lock(directory: str, revision: str | None, stages: tuple[str, ...]) -> None:
 
 
 def _lock(directory: str, revision: str | None, names: tuple[str, ...]) -> int:
-    from dvc_checks import lock, pipeline, snapshot
+    from dvc_checks import lock, pipeline, remote, snapshot
 
     if revision is None and snapshot.is_bare(directory):
         revision = "HEAD"
@@ -157,8 +155,10 @@ def _lock(directory: str, revision: str | None, names: tuple[str, ...]) -> int:
     project = pipeline.load(directory)
     stages = project.select(names)
     verdict = lock.judge(project, stages)
-    lock.in_remote(project, stages, verdict)
-    tail = f"; {verdict.remote}" if verdict.remote else ""
+    verdict.remote = remote.ask(project, stages)
+    verdict.findings += verdict.remote.absent
+    said = str(verdict.remote)
+    tail = f"; {said}" if said else ""
     if verdict.findings:
         stale = list(dict.fromkeys(stage for stage, _ in verdict.findings))
         named = ", ".join(stale[:6]) + (f" and {len(stale) - 6} more" if len(stale) > 6 else "")

@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dvc_checks import data, differences, effects, pipeline, snapshot, statistics
+from dvc_checks import data, differences, effects, internals, pipeline, snapshot, statistics
 from dvc_checks.errors import BadInput
-from dvc_checks.pipeline import Pipeline, Stage
+from dvc_checks.pipeline import Pipeline
+from dvc_checks.stages import Stage
 
 WORKSPACE = "workspace"
 PICTURES = (".png", ".svg", ".jpg", ".jpeg", ".gif")
@@ -146,12 +147,7 @@ def _read(side: Side, project: Pipeline, home: Pipeline, stack: ExitStack) -> No
     for maker, out in project.outputs():
         path = project.root / out.path
         small = out.kind in ("metric", "plot") or path.suffix.lower() in (".csv", ".tsv", ".json")
-        if (
-            not path.exists()
-            and out.dvc.is_in_repo
-            and small
-            and data.original(home, out, fetched / out.path)
-        ):
+        if not path.exists() and out.inside and small and data.original(home, out, fetched / out.path):
             path = fetched / out.path
         for name, file in data.files(path).items():
             label = f"{out.path}/{name}" if name else out.path
@@ -166,11 +162,10 @@ def _read(side: Side, project: Pipeline, home: Pipeline, stack: ExitStack) -> No
                     side.images[label] = images
             elif out.kind == "metric":
                 _read_metrics(side, label, file)
-    for dvcfile, names in project.repo.index._metrics.items():
-        for name in names:
-            path = (project.root / project.relative(dvcfile)).parent / name
-            if path.is_file():
-                _read_metrics(side, project.relative(path), path)
+    for dvcfile, name in internals.top_level_metrics(project.dvc):
+        path = (project.root / project.relative(dvcfile)).parent / name
+        if path.is_file():
+            _read_metrics(side, project.relative(path), path)
 
 
 def _read_metrics(side: Side, label: str, file: Path) -> None:

@@ -5,9 +5,10 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from dvc_checks.pipeline import Output, Pipeline
+from dvc_checks import internals
+from dvc_checks.pipeline import Pipeline
+from dvc_checks.stages import Hash, Output
 
 
 def digest(path: Path) -> str:
@@ -42,16 +43,17 @@ def original(home: Pipeline, out: Output, target: Path) -> str:
     -------
     str : "workspace", "cache" or "remote", where it was found; "" if nowhere
     """
-    info = out.dvc.hash_info
-    if not info:
+    if not out.hash:
         return ""
     for _, candidate in home.outputs():
-        if candidate.path == out.path and candidate.dvc.exists and candidate.dvc.get_hash() == info:
+        if candidate.path != out.path or not internals.is_there(candidate):
+            continue
+        if internals.hash_now(candidate) == out.hash:
             copy(home.root / out.path, target)
             return "workspace"
-    for name, odb in _stores(home, out):
+    for name, store in _stores(home, out, out.hash):
         try:
-            _from_store(odb, info, target)
+            _from_store(store, out.hash, target)
         except Exception:  # not there, or, for a remote, any trouble on the way
             shutil.rmtree(target, ignore_errors=True)
             target.unlink(missing_ok=True)
@@ -60,29 +62,21 @@ def original(home: Pipeline, out: Output, target: Path) -> str:
     return ""
 
 
-def _stores(home: Pipeline, out: Output) -> Iterator[tuple[str, Any]]:
-    legacy = out.dvc.hash_name == "md5-dos2unix"
-    yield "cache", home.repo.cache.legacy if legacy else home.repo.cache.local
-    if home.repo.config["core"].get("remote") or out.dvc.remote:
+def _stores(home: Pipeline, out: Output, wanted: Hash) -> Iterator[tuple[str, internals.Store]]:
+    yield "cache", internals.cache(home.dvc, wanted.name)
+    if internals.has_default_remote(home.dvc) or out.remote:
         try:
-            yield "remote", home.repo.cloud.get_remote_odb(out.dvc.remote, hash_name=out.dvc.hash_name)
+            yield "remote", internals.remote(home.dvc, out.remote, wanted.name)
         except Exception:  # no such remote, or its library is not installed
             return
 
 
-def _from_store(odb: Any, info: Any, target: Path) -> None:
-    from dvc_data.hashfile.tree import Tree
-
-    if not info.isdir:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        odb.fs.get_file(odb.oid_to_path(info.value), os.fspath(target))
-        os.chmod(target, 0o644)
+def _from_store(store: internals.Store, wanted: Hash, target: Path) -> None:
+    if not wanted.is_folder:
+        internals.copy_object(store, wanted.value, target)
         return
-    for key, _, item in Tree.load(odb, info):
-        file = target.joinpath(*key)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        odb.fs.get_file(odb.oid_to_path(item.value), os.fspath(file))
-        os.chmod(file, 0o644)
+    for key, value in internals.folder_list(store, wanted).items():
+        internals.copy_object(store, value, target.joinpath(*key))
 
 
 def copy(source: Path, target: Path) -> None:

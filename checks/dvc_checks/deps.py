@@ -4,7 +4,8 @@ from dataclasses import dataclass, field
 
 from dvc_checks import commands, imports
 from dvc_checks.imports import Place
-from dvc_checks.pipeline import Pipeline, Stage, within
+from dvc_checks.pipeline import Pipeline, within
+from dvc_checks.stages import Stage
 
 
 @dataclass

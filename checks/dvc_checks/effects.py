@@ -4,8 +4,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from dvc_checks import internals
 from dvc_checks.errors import BadInput
-from dvc_checks.pipeline import Pipeline, Stage
+from dvc_checks.pipeline import Pipeline
+from dvc_checks.stages import Stage
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,12 @@ def read_params(pipeline: Pipeline, file: str) -> dict[str, Any] | None:
 
 
 def _parse(pipeline: Pipeline, file: str) -> dict[str, Any] | None:
-    from dvc.utils.serialize import ParseError, load_path
-
     path = pipeline.root / file
     if not path.is_file():
         return None
     try:
-        values = load_path(str(path), pipeline.repo.fs)
-    except ParseError as error:
+        values = internals.read_values(pipeline.dvc, path)
+    except ValueError as error:
         raise BadInput(f"{file}: {error}") from None
     if not isinstance(values, dict):
         raise BadInput(f"{file}: should be keys and values")

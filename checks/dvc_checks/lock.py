@@ -5,14 +5,14 @@ and with itself along every edge of the pipeline. Data that only DVC keeps is
 not read: what a stage consumed has to be, hash for hash, what another produced.
 """
 
-import threading
 from dataclasses import dataclass, field
 from typing import Any
 
+from dvc_checks import internals
 from dvc_checks.output import count
-from dvc_checks.pipeline import Dependency, Output, Pipeline, Source, Stage, within
-
-SECONDS_FOR_REMOTE = 20.0
+from dvc_checks.pipeline import Pipeline, within
+from dvc_checks.remote import Answer
+from dvc_checks.stages import Dependency, Hash, Output, Source, Stage
 
 
 @dataclass
@@ -21,19 +21,16 @@ class Verdict:
 
     findings: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    remote: str = ""  # what was established about the remote, in a few words
+    remote: Answer = field(default_factory=Answer)
 
     def find(self, stage: str, reason: str) -> None:
         self.findings.append((stage, reason))
 
 
 def judge(pipeline: Pipeline, stages: list[Stage]) -> Verdict:
-    """Judge dvc.lock without the data; see `in_remote` for the outputs themselves."""
+    """Judge dvc.lock without the data; `remote.ask` asks for the outputs themselves."""
     verdict = Verdict()
-    locks = {
-        file: stage.dvc.dvcfile._lockfile.load().get("stages", {})
-        for file, stage in {stage.file: stage for stage in stages}.items()
-    }
+    locks = {file: internals.locked(stage) for file, stage in {stage.file: stage for stage in stages}.items()}
     for file in [file for file, entries in locks.items() if not entries]:
         number = sum(stage.file == file for stage in stages)
         verdict.find(
@@ -58,13 +55,14 @@ def judge(pipeline: Pipeline, stages: list[Stage]) -> Verdict:
 
 
 def judge_stage(pipeline: Pipeline, stage: Stage, entry: dict[str, Any], verdict: Verdict) -> None:
-    """Judge one stage's entry; `stage.dvc` and the makers of what it reads are filled from dvc.lock."""
+    """Judge one stage's entry; the hashes of the stage and of the makers of what it reads are those of dvc.lock."""
     _judge_outputs(pipeline, stage, entry, verdict)
     if stage.frozen:
         verdict.notes.append(f"{stage.name} is frozen: what it depends on is not judged")
         return
-    if _words(entry.get("cmd")) != _words(stage.dvc.cmd):
-        verdict.find(stage.name, f"ran `{_words(entry.get('cmd'))}`; dvc.yaml says `{_words(stage.dvc.cmd)}`")
+    ran, says = _words(entry.get("cmd")), _words(internals.command(stage))
+    if ran != says:
+        verdict.find(stage.name, f"ran `{ran}`; dvc.yaml says `{says}`")
     _judge_params(stage, entry, verdict)
     _judge_deps(pipeline, stage, entry, verdict)
 
@@ -76,23 +74,22 @@ def _words(command: Any) -> str:
 def _judge_params(stage: Stage, entry: dict[str, Any], verdict: Verdict) -> None:
     locked = entry.get("params", {})
     seen = set()
-    for dep in stage.dvc.params:
-        seen.add(dep.def_path)
-        values = locked.get(dep.def_path, {})
-        if not dep.exists:
-            verdict.find(stage.name, f"{dep.def_path}: this params file does not exist")
+    for path, declared, moved, actual in internals.params_moved(stage):
+        seen.add(path)
+        values = locked.get(path, {})
+        if moved is None:
+            verdict.find(stage.name, f"{path}: this params file does not exist")
             continue
-        actual = dep.read_params()
-        for key, status in dep.workspace_status().get(str(dep), {}).items():
+        for key, status in moved.items():
             if status == "new":
                 reason = "is not in dvc.lock"
             elif status == "deleted":
-                reason = f"is declared, but not in {dep.def_path}"
+                reason = f"is declared, but not in {path}"
             else:
                 reason = _difference(values.get(key), actual.get(key))
             verdict.find(stage.name, f"parameter {key} {reason}")
         for key in values:
-            if dep.params and key not in dep.params:
+            if declared and key not in declared:
                 verdict.find(stage.name, f"parameter {key} is in dvc.lock, but the stage does not declare it")
     for path in locked.keys() - seen:
         verdict.find(stage.name, f"{path}: in dvc.lock, but the stage declares no parameters from it")
@@ -129,23 +126,23 @@ def _judge_deps(pipeline: Pipeline, stage: Stage, entry: dict[str, Any], verdict
                 f"{stage.name}: {dep.path}/ holds outputs of several stages; only the data can tell"
             )
         else:
-            _judge_file(pipeline, stage, dep.path, dep.dvc, "dependency", verdict)
+            _judge_file(pipeline, stage, dep, "dependency", verdict)
 
 
 def _judge_edge(stage: Stage, dep: Dependency, maker: Stage | Source, out: Output, verdict: Verdict) -> None:
     """What a stage read has to be what the stage before it wrote."""
     maker_name = maker.name if isinstance(maker, Stage) else maker.file
-    read, wrote = dep.dvc.hash_info, out.dvc.hash_info
+    read, wrote = dep.hash, out.hash
     if not wrote:
         verdict.find(stage.name, f"dependency {dep.path}: {maker_name} has no hash for it")
     elif dep.path != out.path:
         inside = _inside(out, dep.path)
         if inside is None:
             verdict.notes.append(f"{stage.name}: {dep.path} is a part of {out.path}; only the data can tell")
-        elif inside != read.value:
+        elif read is None or inside != read.value:
             verdict.find(stage.name, f"dependency {dep.path} is not what {maker_name} wrote into {out.path}")
-    elif read.value != wrote.value:
-        if read.name != wrote.name:
+    elif read is None or read.value != wrote.value:
+        if read and read.name != wrote.name:
             verdict.notes.append(
                 f"{stage.name}: {dep.path} is hashed the way of DVC 2 on one side and of DVC 3 on the other; "
                 "`dvc cache migrate --dvc-files` makes them comparable"
@@ -159,107 +156,47 @@ def _judge_edge(stage: Stage, dep: Dependency, maker: Stage | Source, out: Outpu
 
 def _inside(out: Output, path: str) -> str | None:
     """The hash of a part of an output folder, if the cache has the folder's list of files."""
-    from dvc_data.hashfile.tree import Tree
-
+    if out.hash is None:
+        return None
     try:
-        tree = Tree.load(out.dvc.cache, out.dvc.hash_info)
+        files = internals.folder_list(internals.cache_of(out), out.hash)
     except Exception:  # nothing in the cache: the usual case in CI
         return None
-    part = tree.get_obj(out.dvc.cache, tuple(path[len(out.path) + 1 :].split("/")))
-    return part.hash_info.value if part else "not there"
+    return files.get(tuple(path[len(out.path) + 1 :].split("/")), "not there")
 
 
-def _judge_file(pipeline: Pipeline, stage: Stage, path: str, entry: Any, what: str, verdict: Verdict) -> None:
+def _judge_file(
+    pipeline: Pipeline, stage: Stage, entry: Output | Dependency, what: str, verdict: Verdict
+) -> None:
     """A file or folder that Git keeps has to hash to what dvc.lock says."""
-    if not entry.exists:
+    path = entry.path
+    if not internals.is_there(entry):
         verdict.find(stage.name, f"{what} {path} does not exist, and no stage makes it")
         return
     tracked = pipeline.tracked
     if tracked is not None and not any(within(file, path) for file in tracked):
         verdict.find(stage.name, f"{what} {path} is kept by neither Git nor DVC: a clone does not have it")
-    elif entry.changed_checksum():
+    elif internals.hash_now(entry) != entry.hash:
         verdict.find(stage.name, f"{what} {path} has changed since the stage ran")
 
 
 def _judge_outputs(pipeline: Pipeline, stage: Stage, entry: dict[str, Any], verdict: Verdict) -> None:
     locked = {item["path"]: item for item in entry.get("outs", [])}
-    for path in sorted(locked.keys() - {out.dvc.def_path for out in stage.outs}):
+    for path in sorted(locked.keys() - {out.written for out in stage.outs}):
         verdict.find(stage.name, f"output {path} is in dvc.lock, but not in dvc.yaml")
     for out in stage.outs:
-        if out.dvc.def_path not in locked:
+        if out.written not in locked:
             verdict.find(stage.name, f"output {out.path} is in dvc.yaml, but not in dvc.lock")
-        elif not out.dvc.hash_info:
+        elif not out.hash:
             verdict.find(stage.name, f"output {out.path} has no hash in dvc.lock")
-        elif not out.cached and out.dvc.is_in_repo:
-            if out.dvc.exists:
-                _judge_file(pipeline, stage, out.path, out.dvc, "output", verdict)
+        elif not out.cached and out.inside:
+            if internals.is_there(out):
+                _judge_file(pipeline, stage, out, "output", verdict)
             else:
                 verdict.find(
                     stage.name, f"output {out.path} is kept by neither Git nor DVC: a clone does not have it"
                 )
 
 
-def _short(info: Any) -> str:
-    return str(info.value)[:8] if info else "not recorded"
-
-
-def in_remote(pipeline: Pipeline, stages: list[Stage], verdict: Verdict) -> None:
-    """See whether the remote has every output it should; say so when it does not answer."""
-    if not pipeline.repo.config["remote"]:
-        return
-    failed: list[str] = []
-
-    def look() -> None:
-        try:
-            _look(pipeline, stages, verdict)
-        except Exception as error:  # whatever a cloud library raises
-            failed.append(" ".join(str(error).split()) or type(error).__name__)
-
-    worker = threading.Thread(target=look, daemon=True)
-    worker.start()
-    worker.join(SECONDS_FOR_REMOTE)
-    if worker.is_alive():
-        failed.append(f"no answer within {SECONDS_FOR_REMOTE:.0f} s")
-    if failed:
-        verdict.remote = f"what the remote holds is unknown: {failed[0]}"
-
-
-def _look(pipeline: Pipeline, stages: list[Stage], verdict: Verdict) -> None:
-    wanted: dict[tuple[str | None, str], list[tuple[str, Output]]] = {}
-    for maker in (*stages, *pipeline.sources):
-        name = maker.name if isinstance(maker, Stage) else maker.file
-        for out in maker.outs:
-            if out.pushed and out.dvc.hash_info:
-                key = (out.dvc.remote, out.dvc.hash_name)
-                wanted.setdefault(key, []).append((name, out))
-    checked = 0
-    for (remote, hash_name), outs in wanted.items():
-        odb = pipeline.repo.cloud.get_remote_odb(remote, "dvc-checks lock", hash_name=hash_name)
-        if odb.fs.protocol == "local" and not odb.fs.exists(_parent(odb)):
-            raise OSError(f"there is no folder {_parent(odb)}")
-        for name, out in outs:
-            checked += 1
-            absent = _absent(odb, out.dvc.hash_info)
-            if absent:
-                verdict.find(name, f"output {out.path} is not in the remote ({absent}): run `dvc push`")
-    verdict.remote = f"the remote was asked for {count(checked, 'output')}"
-
-
-def _parent(odb: Any) -> str:
-    """The folder of a local remote, above DVC's own `files/md5`."""
-    suffix = "/files/md5"
-    return odb.path[: -len(suffix)] if odb.path.endswith(suffix) else odb.path
-
-
-def _absent(odb: Any, info: Any) -> str:
-    """What is not there of a file or folder, in a few words; nothing if all is."""
-    from dvc_data.hashfile.tree import Tree
-
-    if not odb.exists(info.value):
-        return _short(info)
-    if not info.isdir:
-        return ""
-    tree = Tree.load(odb, info)
-    files = {item.value for _, _, item in tree if item}
-    gone = files - set(odb.oids_exist(list(files)))
-    return f"{len(gone)} of its {count(len(files), 'file')}" if gone else ""
+def _short(of: Hash | None) -> str:
+    return of.value[:8] if of else "not recorded"

@@ -10,6 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
+from dvc_checks import internals
 from dvc_checks.errors import BadInput
 
 SECONDS = 1.0  # a command that is writing the file right now has finished it by then
@@ -57,22 +58,23 @@ def _broken_table(path: Path) -> bytes | None:
 
 
 def _lock_files(root: Path) -> list[str]:
-    from dvc.schema import COMPILED_LOCKFILE_SCHEMA  # slow to import
     from ruamel.yaml import YAML, YAMLError
-    from voluptuous import Invalid
 
     told = []
     locks = "dvc.lock", "**/dvc.lock"
     # In the middle of a merge the file is its user's to settle, conflict marks and all.
-    merging = _git(root, "diff", "--name-only", "-z", "--diff-filter=U", "--relative", "--", *locks).split("\0")
+    merging = _git(root, "diff", "--name-only", "-z", "--diff-filter=U", "--relative", "--", *locks).split(
+        "\0"
+    )
     for name in _git(root, "ls-files", "-z", "--", *locks).split("\0"):
         path = root / name
         if not name or name in merging or not path.is_file():
             continue
         try:
-            content = YAML(typ="safe", pure=True).load(path.read_bytes())
-            COMPILED_LOCKFILE_SCHEMA(content)
-        except (YAMLError, Invalid, UnicodeDecodeError, ValueError):
+            whole = internals.is_lock(YAML(typ="safe", pure=True).load(path.read_bytes()))
+        except (YAMLError, UnicodeDecodeError, ValueError):
+            whole = False
+        if not whole:
             _git(root, "checkout", "--quiet", "HEAD", "--", name)
             told.append(f"{name}: half-written; the one of the last commit is back")
     return told

@@ -24,9 +24,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dvc_checks import commands, data, effects, imports, processes, watch
-from dvc_checks.pipeline import Pipeline, Stage, within
+from dvc_checks import commands, data, effects, imports, internals, processes, watch
+from dvc_checks.pipeline import Pipeline, within
 from dvc_checks.snapshot import clone, git
+from dvc_checks.stages import Stage
 
 DVC_FILES = ("dvc.yaml", "dvc.lock", ".dvcignore", ".gitignore", ".gitattributes")
 
@@ -341,10 +342,7 @@ class _Scratch:
         self, stage: Stage, file: str, allowed: tuple[str, ...], observation: Observation
     ) -> None:
         """Run on a params file of nothing but the declared keys; the outputs must stay what they are."""
-        from dvc.utils.serialize import DUMPERS
-
         path = self.root / file
-        dump = DUMPERS[path.suffix.lower()]
         if path.suffix == ".py":
             observation.notes.append(f"{file}: which of its keys are read cannot be told")
             return
@@ -353,7 +351,7 @@ class _Scratch:
             (kept / out.path).parent.mkdir(parents=True, exist_ok=True)
             shutil.move(self.root / out.path, kept / out.path)
         text = path.read_bytes()
-        dump(os.fspath(path), _only(self.params[file], allowed))
+        internals.writer(path)(os.fspath(path), _only(self.params[file], allowed))
         saved, self.params = self.params, {}
         try:
             self._clear_outputs(stage)

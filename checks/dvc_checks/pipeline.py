@@ -5,138 +5,40 @@ mean, because DVC does the expanding; this module only gathers the result with
 every path made relative to the project's root.
 """
 
-import logging
 import os
 import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import chdir
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from dvc_checks import internals
 from dvc_checks.errors import BadInput
-
-if TYPE_CHECKING:
-    from dvc.repo import Repo
-
-
-@dataclass(frozen=True)
-class Output:
-    """Something a stage writes."""
-
-    path: str
-    cached: bool  # kept by DVC; otherwise Git has to keep it
-    kind: str  # "out", "metric" or "plot"
-    pushed: bool  # should be in the remote
-    persist: bool
-    dvc: Any = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True)
-class Dependency:
-    """Something a stage reads. `path` is relative to the root, or an URL for what lies outside."""
-
-    path: str
-    written: str  # as DVC resolves it from dvc.yaml, relative to the stage's wdir
-    inside: bool  # inside the project
-    dvc: Any = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage after expansion, such as `train` or `recipes/dvc.yaml:train@plain`."""
-
-    name: str
-    file: str  # its dvc.yaml
-    key: str  # its name inside dvc.lock
-    entry: str  # its name inside dvc.yaml, before a foreach or matrix was expanded
-    commands: tuple[str, ...]
-    wdir: str
-    deps: tuple[Dependency, ...]
-    outs: tuple[Output, ...]
-    params: dict[str, tuple[str, ...] | None]  # params file: declared keys; None for the whole file
-    interpolated: dict[str, tuple[str, ...]]  # file: keys that `${...}` takes into the stage's definition
-    frozen: bool
-    always_changed: bool
-    dvc: Any = field(repr=False, compare=False)
-
-
-@dataclass(frozen=True)
-class Source:
-    """Data that no stage makes: what a `.dvc` file tracks."""
-
-    file: str
-    outs: tuple[Output, ...]
-    dvc: Any = field(repr=False, compare=False)
+from dvc_checks.stages import Output, Source, Stage
 
 
 class Pipeline:
     """All stages of a DVC project, in the order in which DVC lists them."""
 
-    def __init__(self, repo: "Repo") -> None:
-        self.repo = repo
-        self.root = Path(repo.root_dir)
+    def __init__(self, project: internals.Project) -> None:
+        self.dvc = project  # DVC's own, for `internals` alone
+        self.root = internals.root(project)
         self.stages: list[Stage] = []
         self.sources: list[Source] = []
         self.params: dict[
             str, dict[str, Any] | None
         ] = {}  # params files read so far; see `effects.read_params`
-        for dvc_stage in repo.index.stages:
-            if hasattr(dvc_stage, "name"):
-                self.stages.append(self._stage(dvc_stage))
+        for maker in internals.makers(project):
+            if isinstance(maker, Stage):
+                self.stages.append(maker)
             else:
-                outs = tuple(self._output(out) for out in dvc_stage.outs)
-                self.sources.append(Source(self.relative(dvc_stage.path), outs, dvc_stage))
+                self.sources.append(maker)
 
     def relative(self, path: str | os.PathLike[str]) -> str:
         """The path relative to the root, with forward slashes."""
         return Path(os.path.relpath(path, self.root)).as_posix()
-
-    def _stage(self, stage: Any) -> Stage:
-        file = self.relative(stage.path)
-        params: dict[str, tuple[str, ...] | None] = {}
-        deps = []
-        for dep in stage.deps:
-            if dep in stage.params:
-                keys = params.setdefault(self.relative(dep.fs_path), ())
-                params[self.relative(dep.fs_path)] = (
-                    (*keys, *dep.params) if dep.params and keys is not None else None
-                )
-            else:
-                inside = bool(dep.is_in_repo)
-                path = self.relative(dep.fs_path) if inside else str(dep.def_path)
-                deps.append(Dependency(path, str(dep.def_path), inside, dep))
-        command = stage.cmd if isinstance(stage.cmd, list) else [stage.cmd]
-        return Stage(
-            name=stage.name if file == "dvc.yaml" else f"{file}:{stage.name}",
-            file=file,
-            key=stage.name,
-            entry=stage.raw_data.generated_from or stage.name,
-            commands=tuple(command),
-            wdir=self.relative(stage.wdir),
-            deps=tuple(deps),
-            outs=tuple(self._output(out) for out in stage.outs),
-            params=params,
-            interpolated={
-                self.relative(self.root / name): tuple(keys) for name, keys in stage.tracked_vars.items()
-            },
-            frozen=bool(stage.frozen),
-            always_changed=bool(stage.always_changed),
-            dvc=stage,
-        )
-
-    def _output(self, out: Any) -> Output:
-        inside = bool(out.is_in_repo)
-        return Output(
-            path=self.relative(out.fs_path) if inside else str(out.def_path),
-            cached=bool(out.use_cache),
-            kind="metric" if out.metric else "plot" if out.plot else "out",
-            pushed=bool(out.can_push and out.use_cache),
-            persist=bool(out.persist),
-            dvc=out,
-        )
 
     def expansions(self) -> dict[str, dict[str, set[str]]]:
         """For each file that `foreach` and `matrix` take values from: its keys, and the groups they shape."""
@@ -144,21 +46,13 @@ class Pipeline:
             return self._expansions()
 
     def _expansions(self) -> dict[str, dict[str, set[str]]]:
-        from dvc.parsing.context import ContextError
-
         shaped: dict[str, dict[str, set[str]]] = {}
         for file, stage in {stage.file: stage for stage in self.stages}.items():
-            for entry, definition in stage.dvc.dvcfile.resolver.definitions.items():
-                over = getattr(definition, "foreach_data", None) or getattr(definition, "matrix_data", None)
-                for key in re.findall(r"\$\{\s*([^}\s]+)\s*\}", str(over or "")):
-                    try:
-                        meta = definition.context.select(key).meta
-                    except (ContextError, ValueError):
-                        continue
-                    if meta and meta.source:
+            for entry, over, whence in internals.expansions(stage):
+                for key in re.findall(r"\$\{\s*([^}\s]+)\s*\}", over):
+                    if found := whence(key):
                         group = f"{entry}@*" if file == "dvc.yaml" else f"{file}:{entry}@*"
-                        source = self.relative(os.path.abspath(meta.source))
-                        shaped.setdefault(source, {}).setdefault(meta.path(), set()).add(group)
+                        shaped.setdefault(self.relative(found[0]), {}).setdefault(found[1], set()).add(group)
         return shaped
 
     @cached_property
@@ -194,7 +88,7 @@ class Pipeline:
         """The stages that may rerun after these did, in pipeline order, without these themselves."""
         import networkx
 
-        graph = self.repo.index.graph
+        graph = internals.graph(self.dvc)
         after: set[Any] = set()
         for stage in stages:
             after |= networkx.ancestors(graph, stage.dvc)
@@ -204,7 +98,7 @@ class Pipeline:
         """These stages and all they need, in an order in which they can run."""
         import networkx
 
-        graph = self.repo.index.graph
+        graph = internals.graph(self.dvc)
         needed = {stage.dvc for stage in stages}
         for stage in stages:
             needed |= networkx.descendants(graph, stage.dvc)
@@ -224,20 +118,9 @@ def load(start: str | os.PathLike[str] = ".") -> Pipeline:
     ------
     BadInput : when there is none, or DVC cannot read it
     """
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    logging.getLogger("dvc").setLevel(logging.CRITICAL)
-    try:
-        root = Repo.find_root(os.fspath(start))
-        with chdir(root):  # DVC tells paths relative to the current folder
-            repo = Repo(root)
-            pipeline = Pipeline(repo)
-            repo.check_graph(stages=[])  # cycles, overlapping outputs
-    except DvcException as error:
-        raise BadInput(str(error)) from None
-    except Exception as error:  # DVC trusts what it reads: a dvc.lock edited by hand may hold anything
-        raise BadInput(f"DVC cannot read this project: {type(error).__name__}: {error}") from None
+    project = internals.open_project(start)
+    with internals.told(), chdir(internals.root(project)):  # DVC tells paths relative to the current folder
+        pipeline = Pipeline(project)
     if not pipeline.stages:
         raise BadInput(f"{pipeline.root.name}: no dvc.yaml with stages in this project")
     return pipeline

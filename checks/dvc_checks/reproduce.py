@@ -13,8 +13,9 @@ from typing import Any
 from dvc_checks import data, deps, differences, environment, processes
 from dvc_checks import pipeline as pipelines
 from dvc_checks.errors import BadInput
-from dvc_checks.pipeline import Output, Pipeline, Source, Stage
+from dvc_checks.pipeline import Pipeline
 from dvc_checks.snapshot import Snapshot, clone, is_bare
+from dvc_checks.stages import Output, Source, Stage
 
 
 @dataclass
@@ -76,7 +77,7 @@ def reproduce(
         runs = [stage for stage in stages if not stage.frozen]
         for stage in runs:
             for out in stage.outs:
-                if not out.dvc.hash_info:
+                if not out.hash:
                     raise BadInput(
                         f"dvc.lock has no hash of {out.path}, so there is nothing to reproduce; `dvc-checks lock`"
                     )
@@ -174,7 +175,7 @@ def _compare(
         first = not any(dep.path in changed or _part_of(dep.path, changed) for dep in stage.deps)
         for out in stage.outs:
             result.outputs += 1
-            if new[out.path].dvc.hash_info.value == out.dvc.hash_info.value:
+            if _value(new[out.path]) == _value(out):
                 continue
             changed.add(out.path)
             result.differences.append(_difference(stage, out, first, home, copy, tolerances))
@@ -182,6 +183,10 @@ def _compare(
         for difference in result.differences:  # the metrics decide for everything else
             if not difference.metric:
                 difference.tolerated = True
+
+
+def _value(out: Output) -> str:
+    return out.hash.value if out.hash else ""
 
 
 def _part_of(path: str, changed: set[str]) -> bool:

@@ -212,21 +212,6 @@ def test_the_remote_is_asked_for_every_output(
     assert "make: output data is not in the remote (1 of its 2 files): run `dvc push`" in found.output
 
 
-def test_a_remote_that_does_not_answer_is_told_and_not_waited_for(
-    project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from dvc_checks import lock
-
-    monkeypatch.setattr(lock, "SECONDS_FOR_REMOTE", 0.1)
-    monkeypatch.setattr(lock, "_look", lambda *_: time.sleep(5))
-    project.write(
-        {".dvc/config": "[core]\n    remote = far\n['remote \"far\"']\n    url = https://example.invalid/x\n"}
-    )
-    found = project.check("lock")
-    assert found.exit_code == 0
-    assert "what the remote holds is unknown: no answer within" in found.output
-
-
 def test_a_project_in_a_folder_of_its_repository(project: Project, tmp_path: Path) -> None:
     inner = tmp_path / "whole" / "inner"
     shutil.copytree(project.root, inner, ignore=shutil.ignore_patterns(".git", ".dvc"))

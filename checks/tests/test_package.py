@@ -5,8 +5,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import dvc_checks
 import pytest
+
+import dvc_checks
 
 SOURCES = sorted(Path(dvc_checks.__file__).parent.glob("*.py"))
 # What pyproject.toml names, and what DVC itself requires; NumPy, threadpoolctl only where a project has them.

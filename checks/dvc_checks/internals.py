@@ -1,0 +1,305 @@
+"""What this package takes from DVC beyond what DVC documents, all of it here.
+
+DVC promises its command line and its files, and of Python `dvc.api`. The stages as
+it expands them, its hashes and its remotes are to be had only from the inside.
+`tests/test_internals.py` goes through these functions one by one and says which
+version of DVC broke what; CI runs it on the oldest DVC, one in the middle and the
+newest.
+"""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import chdir, contextmanager
+from pathlib import Path
+from typing import Any
+
+from dvc_checks.errors import BadInput
+from dvc_checks.stages import Dependency, Hash, Output, Source, Stage
+
+Project = Any  # dvc.repo.Repo
+Store = Any  # dvc_data.hashfile.db.HashFileDB: a cache, or a remote
+
+
+def open_project(start: str | os.PathLike[str]) -> Project:
+    """Open the DVC project around a folder, and have DVC check its graph for cycles and overlapping outputs.
+
+    Raises
+    ------
+    BadInput : when there is none, or DVC cannot read it
+    """
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.CRITICAL)
+    with told():
+        root = Repo.find_root(os.fspath(start))
+        with chdir(root):  # DVC tells paths relative to the current folder
+            project = Repo(root)
+            project.check_graph(stages=[])
+            return project
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Whatever DVC meets while it reads a project becomes one line: what it reads may hold anything."""
+    from dvc.exceptions import DvcException
+
+    try:
+        yield
+    except BadInput:
+        raise
+    except DvcException as error:
+        raise BadInput(str(error)) from None
+    except Exception as error:
+        raise BadInput(f"DVC cannot read this project: {type(error).__name__}: {error}") from None
+
+
+def root(project: Project) -> Path:
+    """The folder of the project."""
+    return Path(project.root_dir)
+
+
+def makers(project: Project) -> Iterator[Stage | Source]:
+    """The stages, and the `.dvc` files, in the order in which DVC lists them."""
+
+    def relative(path: str) -> str:
+        return Path(os.path.relpath(path, project.root_dir)).as_posix()
+
+    for stage in project.index.stages:
+        if hasattr(stage, "name"):
+            yield _stage(stage, relative)
+        else:
+            outs = tuple(_output(out, relative) for out in stage.outs)
+            yield Source(relative(stage.path), outs)
+
+
+def _stage(stage: Any, relative: Callable[[str], str]) -> Stage:
+    file = relative(stage.path)
+    params: dict[str, tuple[str, ...] | None] = {}
+    deps = []
+    for dep in stage.deps:
+        if dep in stage.params:
+            keys = params.setdefault(relative(dep.fs_path), ())
+            params[relative(dep.fs_path)] = (*keys, *dep.params) if dep.params and keys is not None else None
+        else:
+            inside = bool(dep.is_in_repo)
+            path = relative(dep.fs_path) if inside else str(dep.def_path)
+            deps.append(Dependency(path, str(dep.def_path), inside, _hash(dep), dep))
+    return Stage(
+        name=stage.name if file == "dvc.yaml" else f"{file}:{stage.name}",
+        file=file,
+        key=stage.name,
+        entry=stage.raw_data.generated_from or stage.name,
+        commands=tuple(stage.cmd if isinstance(stage.cmd, list) else [stage.cmd]),
+        wdir=relative(stage.wdir),
+        deps=tuple(deps),
+        outs=tuple(_output(out, relative) for out in stage.outs),
+        params=params,
+        interpolated={
+            relative(os.path.join(stage.repo.root_dir, name)): tuple(keys)
+            for name, keys in stage.tracked_vars.items()
+        },
+        frozen=bool(stage.frozen),
+        always_changed=bool(stage.always_changed),
+        dvc=stage,
+    )
+
+
+def _output(out: Any, relative: Callable[[str], str]) -> Output:
+    inside = bool(out.is_in_repo)
+    return Output(
+        path=relative(out.fs_path) if inside else str(out.def_path),
+        written=str(out.def_path),
+        inside=inside,
+        cached=bool(out.use_cache),
+        kind="metric" if out.metric else "plot" if out.plot else "out",
+        pushed=bool(out.can_push and out.use_cache),
+        remote=out.remote,
+        persist=bool(out.persist),
+        hash=_hash(out),
+        dvc=out,
+    )
+
+
+def _hash(entry: Any) -> Hash | None:
+    return Hash(entry.hash_info.name, str(entry.hash_info.value)) if entry.hash_info else None
+
+
+def graph(project: Project) -> Any:
+    """The graph of DVC's own stages (networkx; an edge leads from a stage to one it needs)."""
+    return project.index.graph
+
+
+def top_level_metrics(project: Project) -> Iterator[tuple[str, str]]:
+    """What `metrics:` at the top of a dvc.yaml lists: (path of that dvc.yaml, name)."""
+    for file, names in project.index._metrics.items():
+        yield from ((file, name) for name in names)
+
+
+def expansions(stage: Stage) -> Iterator[tuple[str, str, Callable[[str], tuple[str, str] | None]]]:
+    """Of the dvc.yaml of this stage: each `foreach` or `matrix` with the text it goes over.
+
+    The third value tells where a key of that text comes from: (params file, its full key).
+    """
+    from dvc.parsing.context import ContextError
+
+    def whence(definition: Any, key: str) -> tuple[str, str] | None:
+        try:
+            meta = definition.context.select(key).meta
+        except (ContextError, ValueError):
+            return None
+        return (os.path.abspath(meta.source), meta.path()) if meta and meta.source else None
+
+    for entry, definition in stage.dvc.dvcfile.resolver.definitions.items():
+        over = getattr(definition, "foreach_data", None) or getattr(definition, "matrix_data", None)
+        yield entry, str(over or ""), lambda key, definition=definition: whence(definition, key)
+
+
+def locked(stage: Stage) -> dict[str, dict[str, Any]]:
+    """The stages in the dvc.lock beside this stage's dvc.yaml, by their keys."""
+    return stage.dvc.dvcfile._lockfile.load().get("stages", {})
+
+
+def params_moved(
+    stage: Stage,
+) -> Iterator[tuple[str, tuple[str, ...], dict[str, str] | None, dict[str, Any]]]:
+    """For each params file of a stage: its name as written, the keys declared (none for the whole file), the
+    keys that differ from dvc.lock as "new", "deleted" or "modified" (None: the file does not exist), and
+    the values that it has now."""
+    for dep in stage.dvc.params:
+        declared = tuple(dep.params or ())
+        if not dep.exists:
+            yield dep.def_path, declared, None, {}
+        else:
+            status = dep.workspace_status().get(str(dep), {})
+            yield dep.def_path, declared, status if isinstance(status, dict) else {}, dep.read_params()
+
+
+def command(stage: Stage) -> Any:
+    """What dvc.yaml says the stage runs: a text, or a list of them."""
+    return stage.dvc.cmd
+
+
+def is_there(entry: Output | Dependency) -> bool:
+    """Whether the file or folder exists, and `.dvcignore` does not hide it."""
+    return bool(entry.dvc.exists)
+
+
+def hash_now(entry: Output | Dependency) -> Hash | None:
+    """The hash of what is in the workspace."""
+    info = entry.dvc.get_hash()
+    return Hash(info.name, str(info.value)) if info else None
+
+
+def has_remote(project: Project) -> bool:
+    """Whether any remote is set up."""
+    return bool(project.config["remote"])
+
+
+def has_default_remote(project: Project) -> bool:
+    """Whether one of them is the default."""
+    return bool(project.config["core"].get("remote"))
+
+
+def remote(project: Project, name: str | None, hash_name: str) -> Store:
+    """The remote of this name, or the default one, for hashes of this kind."""
+    return project.cloud.get_remote_odb(name, "dvc-checks", hash_name=hash_name)
+
+
+def cache(project: Project, hash_name: str) -> Store:
+    """The cache for hashes of this kind."""
+    return project.cache.legacy if hash_name == "md5-dos2unix" else project.cache.local
+
+
+def folder_list(store: Store, folder: Hash) -> dict[tuple[str, ...], str]:
+    """The files of a folder: its list as the store has it, parts of the path to hash. Raises whatever it meets."""
+    from dvc_data.hashfile.hash_info import HashInfo
+    from dvc_data.hashfile.tree import Tree
+
+    tree = Tree.load(store, HashInfo(folder.name, folder.value))
+    return {key: str(item.value) for key, _, item in tree if item}
+
+
+def is_stored(store: Store, value: str) -> bool:
+    """Whether a store has the file of this hash; False only where that is certain.
+
+    Raises whatever else it meets. File systems call much "not found" that they could
+    not find out: fsspec's does so for every answer and every failure of an HTTP server.
+    """
+    try:
+        store.fs.info(store.oid_to_path(value))
+    except FileNotFoundError as error:
+        cause = error.__cause__
+        while cause is not None:
+            if not _means_absence(cause):
+                raise cause from None
+            cause = cause.__cause__
+        return False
+    return True
+
+
+def _means_absence(error: BaseException) -> bool:
+    """Whether the error below a `FileNotFoundError` says that there is no such file, and not something else."""
+    if isinstance(error, FileNotFoundError):
+        return True
+    answer = getattr(error, "response", None)  # of boto3
+    if isinstance(answer, dict):
+        told = answer.get("ResponseMetadata", {}).get("HTTPStatusCode"), answer.get("Error", {}).get("Code")
+        return told[0] == 404 and told[1] != "NoSuchBucket"
+    return getattr(error, "status", getattr(error, "status_code", None)) in (404, 410)
+
+
+def listed(store: Store, values: list[str]) -> set[str]:
+    """Which of these files a store has, by going through its lists: fast for many. Some may be overlooked."""
+    return set(store.oids_exist(values)) if store.fs.CAN_TRAVERSE else set()
+
+
+def folder_of(store: Store) -> str | None:
+    """The folder of a remote on this machine, above DVC's own `files/md5`; None for one elsewhere."""
+    return store.path.removesuffix("/files/md5") if store.fs.protocol == "local" else None
+
+
+def copy_object(store: Store, value: str, target: Path) -> None:
+    """Copy the file of this hash out of a store. Raises whatever it meets."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    store.fs.get_file(store.oid_to_path(value), os.fspath(target))
+    os.chmod(target, 0o644)
+
+
+def cache_of(out: Output) -> Store:
+    """The cache in which DVC keeps this output."""
+    return out.dvc.cache
+
+
+def read_values(project: Project, path: Path) -> Any:
+    """A params file (YAML, JSON, TOML or Python) as DVC reads it.
+
+    Raises
+    ------
+    ValueError : when it cannot be read
+    """
+    from dvc.utils.serialize import ParseError, load_path
+
+    try:
+        return load_path(str(path), project.fs)
+    except ParseError as error:
+        raise ValueError(str(error)) from None
+
+
+def writer(path: Path) -> Callable[[str, Any], None]:
+    """What writes values in the form of this params file: called with a path and the values."""
+    from dvc.utils.serialize import DUMPERS
+
+    return DUMPERS[path.suffix.lower()]
+
+
+def is_lock(content: Any) -> bool:
+    """Whether this is the content of a whole dvc.lock."""
+    from dvc.schema import COMPILED_LOCKFILE_SCHEMA  # slow to import
+    from voluptuous import Invalid
+
+    try:
+        COMPILED_LOCKFILE_SCHEMA(content)
+    except Invalid:
+        return False
+    return True
