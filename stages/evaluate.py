@@ -114,7 +114,7 @@ def _predict(network: Network, examples: Part, progress: Progress) -> tuple[Pred
     predicted, confidence, loss = [], [], 0.0
     for start in range(0, len(examples.labels), AT_A_TIME):
         chunk = slice(start, start + AT_A_TIME)
-        outputs, chunk_loss = network.judge(examples.images[chunk], examples.targets[chunk])
+        outputs, chunk_loss = network.evaluate(examples.images[chunk], examples.targets[chunk])
         if not (np.isfinite(outputs).all() and np.isfinite(chunk_loss)):
             raise InputError(
                 f"{MODEL}: its outputs are not finite; the training diverged: try a lower learning rate"

@@ -287,7 +287,7 @@ class Propagation:
         if not self.training:
             return calls
         delta = rows.deltas[last]
-        calls.append(partial(self._loss.descend, z, rows.targets, delta, self._ending))
+        calls.append(partial(self._loss.gradient, z, rows.targets, delta, self._ending))
         calls.append(partial(np.multiply, delta, self.scale, delta))
         for k in range(last, self._lowest, -1):
             below, slope = rows.temporary[k - 1], rows.deltas[k - 1]
@@ -310,7 +310,7 @@ class Propagation:
     def _judge(
         self, outputs: np.ndarray, targets: np.ndarray, labels: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        return self._loss.measure(outputs, targets, self._ending), outputs.argmax(axis=1) == labels
+        return self._loss.losses(outputs, targets, self._ending), outputs.argmax(axis=1) == labels
 
     def _cuts(self) -> list[list[tuple[int, int, int, int, int, slice]]]:
         """For each shard, where its stretches lie in the flat vector and in the network."""

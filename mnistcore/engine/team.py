@@ -34,11 +34,11 @@ class Team:
     Attributes
     ----------
     workers : how many there are
-    number : which of them this process is, from 0
+    rank : which of them this process is, from 0
     """
 
     def __init__(self, workers: int) -> None:
-        self.number, self.workers = 0, 1
+        self.rank, self.workers = 0, 1
         self._children: list[int] = []
         self._told: int | None = None  # where the others say why they ended
         if workers > 1 and sys.platform == "linux":
@@ -53,13 +53,13 @@ class Team:
     @property
     def leads(self) -> bool:
         """Whether this process is the one that called; it alone tells the world what happens."""
-        return self.number == 0
+        return self.rank == 0
 
     def own(self, shards: int) -> range:
         """The shards, of so many, that this process works."""
-        return range(self.number, shards, self.workers)
+        return range(self.rank, shards, self.workers)
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Return when all have come to this point.
 
         Raises
@@ -68,9 +68,9 @@ class Team:
         """
         if self.workers == 1:
             return
-        mine = self._arrived[self.number]
-        for number, other in enumerate(self._arrived):
-            if number != self.number:
+        mine = self._arrived[self.rank]
+        for rank, other in enumerate(self._arrived):
+            if rank != self.rank:
                 other.release()
         for _ in range(self.workers - 1):
             for _ in range(SPINS):
@@ -104,12 +104,12 @@ class Team:
         return self
 
     def _fork_all(self, tell: int) -> None:
-        for number in range(1, self.workers):
+        for rank in range(1, self.workers):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # a fork needs no other thread here
                 child = os.fork()
             if child == 0:
-                self.number, self._tell, self._children = number, tell, []
+                self.rank, self._tell, self._children = rank, tell, []
                 for one in SIGNALS:
                     signal.signal(one, signal.SIG_IGN)
                 return

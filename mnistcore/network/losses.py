@@ -1,4 +1,4 @@
-"""Losses: how far a batch's outputs are from its targets, and the gradient that training descends.
+"""Losses: how far a batch's outputs are from its targets, and the gradient by which training learns.
 
 Cross-entropies are computed from the logits, together with their softmax or
 sigmoid: the two derivatives cancel to `output − target`, nothing overflows, and
@@ -16,20 +16,20 @@ from mnistcore.network.activations import ACTIVATIONS, sigmoid, softmax_backward
 class Loss(NamedTuple):
     """A loss, as training uses it. `z`, (batch, K), are the pre-activations of the output layer, and are kept.
 
-    descend(z, targets, delta, activation) : writes ∂loss/∂z to `delta`, (batch, K); each step wants it
-    measure(z, targets, activation) : each example's loss, (batch,); wanted now and then, for many steps at once
+    gradient(z, targets, delta, activation) : writes ∂loss/∂z to `delta`, (batch, K); each step wants it
+    losses(z, targets, activation) : each example's loss, (batch,); wanted now and then, for many steps at once
     output : the activation it is made for; None: any
     """
 
-    descend: Callable[[np.ndarray, np.ndarray, np.ndarray, str], None]
-    measure: Callable[[np.ndarray, np.ndarray, str], np.ndarray]
+    gradient: Callable[[np.ndarray, np.ndarray, np.ndarray, str], None]
+    losses: Callable[[np.ndarray, np.ndarray, str], np.ndarray]
     output: str | None
 
 
 # With p = softmax(z) and Σ t = 1: −Σ t log p = log Σ exp z − Σ t z, whose gradient is p − t.
 
 
-def cross_entropy_delta(z, targets, delta, activation):
+def cross_entropy_gradient(z, targets, delta, activation):
     # Arguments by position (axis, dtype, out, keepdims), which takes NumPy less time to read.
     np.subtract(z, np.maximum.reduce(z, 1, None, None, True), delta)
     np.exp(delta, delta)
@@ -48,7 +48,7 @@ def cross_entropy(z, targets, activation):
 # the outputs; its gradient is o − t.
 
 
-def binary_cross_entropy_delta(z, targets, delta, activation):
+def binary_cross_entropy_gradient(z, targets, delta, activation):
     np.copyto(delta, z)
     sigmoid(delta)
     np.subtract(delta, targets, out=delta)
@@ -63,7 +63,7 @@ def binary_cross_entropy(z, targets, activation):
 # ½ Σ (o − t)², whose gradient with respect to the outputs o is o − t.
 
 
-def squared_error_delta(z, targets, delta, activation):
+def squared_error_gradient(z, targets, delta, activation):
     if activation == "identity":
         np.subtract(z, targets, out=delta)
         return
@@ -86,7 +86,7 @@ def squared_error(z, targets, activation):
 
 
 LOSSES = {
-    "cross-entropy": Loss(cross_entropy_delta, cross_entropy, "softmax"),
-    "binary-cross-entropy": Loss(binary_cross_entropy_delta, binary_cross_entropy, "sigmoid"),
-    "squared-error": Loss(squared_error_delta, squared_error, None),
+    "cross-entropy": Loss(cross_entropy_gradient, cross_entropy, "softmax"),
+    "binary-cross-entropy": Loss(binary_cross_entropy_gradient, binary_cross_entropy, "sigmoid"),
+    "squared-error": Loss(squared_error_gradient, squared_error, None),
 }

@@ -143,10 +143,10 @@ class Network:
             a = z
         return z
 
-    def judge(self, images: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, float]:
+    def evaluate(self, images: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, float]:
         """The output activations, (N, K), and the mean loss of images (N, features) with targets (N, K)."""
         outputs, activation = self._pre_activations(images), self.layers[-1].dense.activation
-        losses = LOSSES[self.loss].measure(outputs, targets, activation)
+        losses = LOSSES[self.loss].losses(outputs, targets, activation)
         ACTIVATIONS[activation](outputs)
         return outputs, float(losses.mean(dtype=np.float64))
 

@@ -188,7 +188,7 @@ class _Run:
         self._look(number, looked, looked + len(chosen))
 
     def _take_step(self, number: int, first: int, own: range, own_parts: range, chosen: np.ndarray) -> None:
-        index, propagation, wait = self.step, self.propagation, self.team.wait
+        index, propagation, wait = self.step, self.propagation, self.team.barrier
         plan = propagation.plan(len(chosen), index - first)
         self.step += 1
         self.updates += 1
@@ -226,8 +226,8 @@ class _Run:
     def _set_rate(self, progress: float, examples: int) -> None:
         """The learning rate after `progress` epochs, and what the step's (batch, K) deltas are multiplied with."""
         settings = self.settings
-        factor = settings.schedule.factor(progress, settings.epochs, self.clean_loss)
-        self.rate = settings.optimizer.learning_rate * factor
+        multiplier = settings.schedule.multiplier(progress, settings.epochs, self.clean_loss)
+        self.rate = settings.optimizer.learning_rate * multiplier
         # Where the optimiser only multiplies by the learning rate, these deltas are the cheapest place.
         self.folded = self.rate if settings.optimizer.rate_folded else 1.0
         self.propagation.scale[()] = self.folded / examples if settings.reduction == "mean" else self.folded
@@ -281,7 +281,7 @@ class _Run:
                 losses, correct = self.propagation.judge_steps(part)
                 place = slice(first * self.size + start, first * self.size + end)
                 self.losses[place], self.correct[place] = losses[: end - start], correct[: end - start]
-        self.team.wait()
+        self.team.barrier()
 
     def _look(self, number: int, looked: int, done: int) -> None:
         """Now and then: stop if the loss is no number, report progress, write a checkpoint."""
@@ -330,9 +330,9 @@ class _Run:
                     call()
                 losses, correct = propagation.judge(plan.batch)
                 self.measures[shard] += losses.sum(dtype=np.float64), correct.sum()
-        self.team.wait()
+        self.team.barrier()
         loss, correct = self.measures.sum(axis=0).tolist()
-        self.team.wait()  # until all have read the sums
+        self.team.barrier()  # until all have read the sums
         return loss / count, correct / count
 
     def _state(self) -> State:

@@ -1,4 +1,4 @@
-"""Learning-rate schedules: by what factor the optimiser's learning rate is multiplied at each step."""
+"""Learning-rate schedules: by what the optimiser's learning rate is multiplied at each step."""
 
 import bisect
 import math
@@ -7,15 +7,15 @@ from typing import ClassVar, Protocol
 
 
 class Schedule(Protocol):
-    """The factor for a step.
+    """The learning-rate multiplier of a step.
 
     needs_clean_loss : whether it goes by the training loss without dropout, which costs a pass over the data
     """
 
     needs_clean_loss: ClassVar[bool]
 
-    def factor(self, progress: float, epochs: int, clean_loss: float) -> float:
-        """The factor after `progress` epochs (fractions of epochs count) of a run of `epochs`.
+    def multiplier(self, progress: float, epochs: int, clean_loss: float) -> float:
+        """The multiplier after `progress` epochs (fractions of epochs count) of a run of `epochs`.
 
         clean_loss : the mean training loss without dropout after the last whole epoch; inf before that
         """
@@ -27,7 +27,7 @@ class Constant:
 
     needs_clean_loss: ClassVar[bool] = False
 
-    def factor(self, progress, epochs, clean_loss):
+    def multiplier(self, progress, epochs, clean_loss):
         return 1.0
 
 
@@ -39,7 +39,7 @@ class Steps:
     factors: tuple[float, ...]
     needs_clean_loss: ClassVar[bool] = False
 
-    def factor(self, progress, epochs, clean_loss):
+    def multiplier(self, progress, epochs, clean_loss):
         return (1.0, *self.factors)[bisect.bisect_right(self.after, progress)]
 
 
@@ -51,7 +51,7 @@ class Cosine:
     final: float = 0.0
     needs_clean_loss: ClassVar[bool] = False
 
-    def factor(self, progress, epochs, clean_loss):
+    def multiplier(self, progress, epochs, clean_loss):
         if progress < self.warmup_epochs:
             return progress / self.warmup_epochs
         done = (progress - self.warmup_epochs) / max(epochs - self.warmup_epochs, 1e-9)
@@ -62,13 +62,13 @@ class Cosine:
 class LossBands:
     """Falls with the training loss, measured without dropout after each epoch.
 
-    Below losses[k] the factor is factors[k]; losses descend.
+    Below losses[k] the multiplier is factors[k]; losses descend.
     """
 
     losses: tuple[float, ...]
     factors: tuple[float, ...]
     needs_clean_loss: ClassVar[bool] = True
 
-    def factor(self, progress, epochs, clean_loss):
+    def multiplier(self, progress, epochs, clean_loss):
         passed = sum(clean_loss < bound for bound in self.losses)
         return (1.0, *self.factors)[passed]

@@ -25,9 +25,9 @@ def test_after_waiting_each_sees_what_the_others_wrote(workers):
         for step in range(steps):
             for shard in team.own(shards):
                 written[shard] += shard + 1
-            team.wait()
-            seen[team.number, step] = written.sum()
-            team.wait()
+            team.barrier()
+            seen[team.rank, step] = written.sum()
+            team.barrier()
     assert (seen == 28 * np.arange(1, steps + 1)).all()
 
 
@@ -54,8 +54,8 @@ def _none_is_left(numbers: list[int]) -> bool:
 
 def test_only_the_first_process_leaves(forked):
     with Team(3) as team:
-        team.wait()
-    assert team.leads and team.number == 0
+        team.barrier()
+    assert team.leads and team.rank == 0
     assert len(forked) == 2 and _none_is_left(forked)
 
 
@@ -70,7 +70,7 @@ def test_a_signal_that_comes_while_the_team_forms_leaves_no_process(forked, monk
 
     monkeypatch.setattr(os, "fork", interrupted_fork)
     with pytest.raises(KeyboardInterrupt), Team(3) as team:
-        team.wait()
+        team.barrier()
         pytest.fail("the signal was lost")
     assert len(forked) == 2 and _none_is_left(forked)
 
@@ -79,7 +79,7 @@ def test_an_error_of_the_first_process_is_its_own_and_ends_the_others(forked):
     with pytest.raises(KeyError, match="mine"), Team(2) as team:
         if team.leads:
             raise KeyError("mine")
-        team.wait()
+        team.barrier()
     assert len(forked) == 1 and _none_is_left(forked)
 
 
@@ -98,7 +98,7 @@ def test_an_error_of_another_process_reaches_the_first(error, told):
     with pytest.raises(kind, match=text), Team(2) as team:
         if not team.leads:
             raise error
-        team.wait()
+        team.barrier()
 
 
 def test_a_killed_worker_is_told():
@@ -106,7 +106,7 @@ def test_a_killed_worker_is_told():
         with Team(2) as team:
             if not team.leads:
                 os.kill(os.getpid(), signal.SIGKILL)
-            team.wait()
+            team.barrier()
 
 
 def test_workers_end_when_the_first_process_is_killed():
@@ -115,10 +115,10 @@ def test_workers_end_when_the_first_process_is_killed():
         from mnistcore.engine.team import Team
         with Team(3) as team:
             os.write(1, f"{os.getpid()}\\n".encode())
-            team.wait()
+            team.barrier()
             if team.leads:
                 time.sleep(60)
-            team.wait()
+            team.barrier()
     """
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
         numbers = [int(process.stdout.readline()) for _ in range(3)]
@@ -146,7 +146,7 @@ def test_where_no_process_can_be_added_the_first_works_alone(monkeypatch):
     monkeypatch.setattr(os, "fork", refuse)
     with Team(4) as team:
         assert team.workers == 1 and list(team.own(3)) == [0, 1, 2]
-        team.wait()
+        team.barrier()
 
 
 def test_shared_memory_is_recognised():

@@ -176,7 +176,7 @@ def test_cross_entropies_are_right_and_finite_for_logits_of_any_size(loss, outpu
     targets = np.eye(3)[[0, 0, 1, 2]]
     net = Network(3, [Dense(3, output, bias=False)], loss, "float64")
     net.layers[0].weights[...] = np.eye(3)
-    outputs, mean = net.judge(logits, targets)
+    outputs, mean = net.evaluate(logits, targets)
     if output == "softmax":
         expected = -(targets * log_softmax(logits, axis=1)).sum(axis=1)
     else:

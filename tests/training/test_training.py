@@ -103,10 +103,10 @@ DELAYS = {}
 @pytest.mark.parametrize("smallest_part", [1, 1 << 40])  # phase 2 cut, or done by each worker for itself
 def test_no_worker_runs_ahead_of_what_others_still_need(hidden, options, smallest_part, monkeypatch):
     """However long each process takes over each part of a step."""
-    wait, results = Team.wait, []
+    barrier, results = Team.barrier, []
 
     def late(team):
-        wait(team)
+        barrier(team)
         dawdle()
 
     monkeypatch.setattr("mnistcore.engine.propagation.SMALLEST_SHARD", 1)
@@ -118,7 +118,7 @@ def test_no_worker_runs_ahead_of_what_others_still_need(hidden, options, smalles
             **{"epochs": 6, "batch_size": 100, "optimizer": Dawdling(0.05), "shards": 3} | options
         )
         if workers > 1:
-            monkeypatch.setattr(Team, "wait", late)
+            monkeypatch.setattr(Team, "barrier", late)
         train(network, data, settings, workers=workers)
         results.append(network.parameters.tobytes())
     assert len(set(results)) == 1
@@ -247,7 +247,7 @@ def test_loss_and_accuracy_of_an_epoch_are_those_of_its_examples(loss, output, b
     network = Network(200, [Dense(300), Dense(10, output)], loss, "float64").initialize(stream(3, "weights"))
     settings = Settings(epochs=1, batch_size=batch_size, optimizer=SGD(0.0))
     (epoch,) = train(network, data, settings, workers=2)
-    _, expected = network.judge(data.images, np.eye(10)[data.labels])
+    _, expected = network.evaluate(data.images, np.eye(10)[data.labels])
     assert epoch.train_loss == pytest.approx(expected, rel=1e-12)
     assert epoch.train_accuracy == (network.predict(data.images) == data.labels).mean()
 
@@ -330,18 +330,18 @@ def test_averaging_is_what_results_and_is_validated():
     (epoch,) = train(network, data, settings, validation=held_out)
     train(plain, data, Settings(epochs=1, batch_size=200, shuffle=False))
     assert network.parameters == pytest.approx(0.75 * start + 0.25 * plain.parameters, rel=1e-12)
-    _, loss = network.judge(held_out.images, np.eye(4)[held_out.labels])
+    _, loss = network.evaluate(held_out.images, np.eye(4)[held_out.labels])
     assert epoch.validation_loss == pytest.approx(loss, rel=1e-12)
 
 
 def test_schedules():
-    factors = [Cosine(2.0, 0.1).factor(progress, 10, math.inf) for progress in (0.5, 2.0, 6.0, 10.0)]
-    assert factors == pytest.approx([0.25, 1.0, 0.55, 0.1])
+    multipliers = [Cosine(2.0, 0.1).multiplier(progress, 10, math.inf) for progress in (0.5, 2.0, 6.0, 10.0)]
+    assert multipliers == pytest.approx([0.25, 1.0, 0.55, 0.1])
     steps = Steps((31, 61), (0.2, 0.0025))
-    assert [steps.factor(p, 66, 0) for p in (0, 30.99, 31.0, 60.9, 61.1)] == [1, 1, 0.2, 0.2, 0.0025]
+    assert [steps.multiplier(p, 66, 0) for p in (0, 30.99, 31.0, 60.9, 61.1)] == [1, 1, 0.2, 0.2, 0.0025]
     bands = LossBands((0.02, 0.01), (1 / 2, 1 / 3))
-    assert [bands.factor(0, 9, loss) for loss in (math.inf, 0.02, 0.019, 0.0099)] == [1, 1, 1 / 2, 1 / 3]
-    assert Constant().factor(3, 9, 1) == 1
+    assert [bands.multiplier(0, 9, loss) for loss in (math.inf, 0.02, 0.019, 0.0099)] == [1, 1, 1 / 2, 1 / 3]
+    assert Constant().multiplier(3, 9, 1) == 1
 
 
 def epochs(train=(), validation=(), clean=()):
@@ -368,7 +368,7 @@ def test_patience_keeps_the_weights_of_the_lowest_validation_loss():
     settings = Settings(epochs=200, batch_size=4, optimizer=SGD(1.0), stopping=Patience(4))
     history = train(network, data, settings, validation=held_out)
     assert len(history) < 200
-    _, loss = network.judge(held_out.images, np.eye(4)[held_out.labels])
+    _, loss = network.evaluate(held_out.images, np.eye(4)[held_out.labels])
     assert loss == pytest.approx(min(epoch.validation_loss for epoch in history), rel=1e-12)
 
 
@@ -376,7 +376,7 @@ def test_the_clean_loss_is_the_training_loss_without_dropout():
     data = blobs()
     network = fresh(hidden=(Dense(16, "relu", drop_rate=0.5),))
     (epoch,) = train(network, data, Settings(epochs=1, stopping=LossTarget(0.001)))
-    assert epoch.clean_loss == pytest.approx(network.judge(data.images, np.eye(4)[data.labels])[1], rel=1e-12)
+    assert epoch.clean_loss == pytest.approx(network.evaluate(data.images, np.eye(4)[data.labels])[1], rel=1e-12)
 
 
 def test_the_augmenter_alters_the_images_and_shards_draw_apart():
