@@ -7,6 +7,7 @@ version of DVC broke what; CI runs it on the oldest DVC, one in the middle and t
 newest.
 """
 
+import getpass
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -202,8 +203,14 @@ def has_default_remote(project: Project) -> bool:
 
 
 def remote(project: Project, name: str | None, hash_name: str) -> Store:
-    """The remote of this name, or the default one, for hashes of this kind."""
+    """The remote of this name, or the default one, for hashes of this kind. It asks nobody for a password:
+    the libraries would, from a thread that the end of the program waits for."""
+    getpass.getpass = _no_password
     return project.cloud.get_remote_odb(name, "dvc-checks", hash_name=hash_name)
+
+
+def _no_password(*_: Any, **__: Any) -> str:
+    raise PermissionError("it asks for a password, and none that fits is in DVC's settings")
 
 
 def cache(project: Project, hash_name: str) -> Store:
@@ -240,7 +247,7 @@ def is_stored(store: Store, value: str) -> bool:
 
 def _means_absence(error: BaseException) -> bool:
     """Whether the error below a `FileNotFoundError` says that there is no such file, and not something else."""
-    if isinstance(error, FileNotFoundError):
+    if isinstance(error, FileNotFoundError) or type(error).__name__ in ("SFTPNoSuchFile", "SFTPNoSuchPath"):
         return True
     answer = getattr(error, "response", None)  # of boto3
     if isinstance(answer, dict):

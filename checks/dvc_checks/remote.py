@@ -4,6 +4,7 @@ A server that refuses, wants a password or is overloaded says nothing about what
 it holds: that is unknown, with the reason, and never a finding.
 """
 
+import errno
 import re
 import threading
 import time
@@ -166,7 +167,7 @@ def _in_words(error: BaseException) -> str:
         if isinstance(status, int) and 300 <= status < 600:
             name = HTTPStatus(status).phrase if status in {*HTTPStatus} else ""
             return f"it answers {status} {name}".rstrip()
-        if isinstance(one, ConnectionRefusedError):
+        if getattr(one, "errno", None) == errno.ECONNREFUSED:
             return "it refuses the connection"
     text = " ".join(str(error).split()) or type(error).__name__
     text = re.sub(r"(?<=://)[^/@\s]*@", "", text)
