@@ -16,7 +16,9 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]:
     """Open a temporary file beside `path`; on success move it into place, on failure remove it.
 
     The temporary name is fixed (`.NAME.partial`): what a killed run leaves behind,
-    the next run overwrites, so nothing piles up. Missing parent folders are made.
+    the next run removes, so nothing piles up. Whatever else stands there, a link
+    that leads elsewhere or a pipe, is removed too and never written through.
+    Missing parent folders are made.
 
     Parameters
     ----------
@@ -28,7 +30,8 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]:
     partial = path.with_name(f".{path.name}.partial")
     text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
     try:
-        with open(partial, mode, **text) as file:
+        partial.unlink(missing_ok=True)
+        with open(partial, mode, opener=_create, **text) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -38,6 +41,11 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]:
         if isinstance(error, OSError) and error.filename is None:  # a full disk does not say of which file
             error.filename = str(path)
         raise
+
+
+def _create(path: str, flags: int) -> int:
+    """Open a new file, which nothing stands in the place of, not even a link to nowhere."""
+    return os.open(path, flags | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
 @contextmanager

