@@ -2,30 +2,43 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# uv where there is one (seconds), pip otherwise (a minute).
+INSTALL = if uv --version >/dev/null 2>&1; then uv pip install --quiet --python $(BIN)/python "$$@"; \
+	else $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check "$$@"; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-slow check recipes bench
+.PHONY: help repro test test-slow lint check recipes bench lock
 
 help:            ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
 
-$(READY): requirements.lock pyproject.toml checks/pyproject.toml
+$(READY): requirements.lock pyproject.toml setup.py checks/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ..." >&2; exit 2; }
-	@echo "making the environment in .venv (once; a minute or two)"
+	@echo "making the environment in .venv (once; seconds with uv, a minute or two with pip)"
 	@$(PYTHON) -m venv --clear .venv
-	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check --no-deps --no-build-isolation --no-index --editable . --editable ./checks
+	@set -- --require-hashes -r requirements.lock; $(INSTALL)
+	@set -- --no-deps --no-build-isolation --no-index --editable . --editable ./checks; $(INSTALL)
+	@touch $@
+
+# What some targets need on top of it has locks of its own, so that `make repro` stays light.
+.venv/.%: requirements-%.lock $(READY)
+	@set -- --require-hashes -r $<; $(INSTALL)
 	@touch $@
 
 repro: $(READY)  ## run the pipeline and print what it reached
 	@PATH="$(CURDIR)/$(BIN):$$PATH"; export PATH; dvc repro || { dvc-checks mend >/dev/null && dvc repro; }
 	@$(BIN)/python -m commands.summary
 
-test: $(READY)   ## run the tests (under five minutes)
+test: $(READY) .venv/.onnx  ## run the tests (under five minutes)
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2
 
-test-slow: $(READY)  ## run the slow proofs
+test-slow: $(READY) .venv/.onnx  ## run the slow proofs
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 -m slow
+
+lint: .venv/.lint .venv/.onnx  ## ruff (format and rules) and pyright
+	@$(BIN)/ruff format --check --quiet . || { echo "lint: not formatted; $(BIN)/ruff format mends it" >&2; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/pyright
 
 check: $(READY)  ## validate the pipeline: code dependencies, parameters, lock, reproduction
 	PATH="$(CURDIR)/$(BIN):$$PATH" dvc-checks all
@@ -42,3 +55,12 @@ recipes: $(READY)  ## run the published experiments and write recipes/README.md
 bench: $(READY) .venv-bench/.ready  ## time training against PyTorch, scikit-learn, JAX and bare matrix products
 	PYTHONPATH="$(CURDIR)" .venv-bench/bin/python -m benchmarks.agreement
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m benchmarks --python .venv-bench/bin/python
+
+# Only what is new or asked for moves: `make lock UPGRADE="--upgrade-package dvc"`.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--custom-compile-command "make lock" $(UPGRADE)
+
+lock: .venv/.lint  ## write the locks: every dependency, pinned with hashes
+	$(COMPILE) --extra pipeline --extra test --output-file requirements.lock pyproject.toml checks/pyproject.toml
+	$(COMPILE) --constraints requirements.lock --extra lint --output-file requirements-lint.lock pyproject.toml
+	$(COMPILE) --constraints requirements.lock --extra onnx --output-file requirements-onnx.lock pyproject.toml
