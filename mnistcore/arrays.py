@@ -153,7 +153,7 @@ def _expect(
     name: str, dtype: np.dtype, shape: tuple[int, ...], wanted: str | tuple[str, ...], like: Shape
 ) -> None:
     names = (wanted,) if isinstance(wanted, str) else wanted
-    fits = dtype.name in names and dtype.isnative or dtype.kind == "U" and "str" in names
+    fits = (dtype.name in names and dtype.isnative) or (dtype.kind == "U" and "str" in names)
     if not fits:
         raise ArrayError(f"{name}: is {dtype}, and should be {' or '.join(names)}")
     if len(shape) != len(like) or any(

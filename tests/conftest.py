@@ -15,7 +15,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-import faults_page  # noqa: E402
+import faults_page
 
 PAGE = pytest.StashKey[str]()
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from dvc_checks.__main__ import main
 from dvc_project import Project, prepared  # noqa: F401  (a fixture)
+
+from dvc_checks.__main__ import main
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")

@@ -183,7 +183,7 @@ def _grouped(names: tuple[str, ...]) -> list[str]:
     groups: dict[str, list[str]] = {}
     for name in names:
         group, _, member = name.rpartition("@")
-        groups.setdefault(group if group else member, []).append(name)
+        groups.setdefault(group or member, []).append(name)
     return [
         f"{group}@* ({len(members)})" if len(members) > 2 else name
         for group, members in groups.items()

@@ -157,7 +157,7 @@ class _Walker:
 
     def run_module(self, name: str) -> None:
         module = self.import_module(name, None)
-        if module is None or module.file is None and not module.folders:
+        if module is None or (module.file is None and not module.folders):
             self.result.found = False
             return
         if module.folders:  # `python -m package` runs package/__main__.py
@@ -410,7 +410,9 @@ class _Reader(ast.NodeVisitor):
         name = node.args[0] if node.args else None
         if isinstance(name, ast.Constant) and isinstance(name.value, str):
             level = len(name.value) - len(name.value.lstrip("."))
-            if not level or len(node.args) == 2 and ast.unparse(node.args[1]) in ("__package__", "__name__"):
+            if not level or (
+                len(node.args) == 2 and ast.unparse(node.args[1]) in ("__package__", "__name__")
+            ):
                 self._add(name.value.lstrip("."), level, (), node.lineno)
                 return
         self._dynamic(node)

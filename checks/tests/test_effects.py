@@ -113,7 +113,9 @@ def test_a_key_that_reruns_nothing_and_one_that_does_not_exist_are_found(project
         ("make: {n: 3}\nsize: 4", "make, size", "size"),
     ],
 )
-def test_a_key_that_dvcs_run_cache_overlooks_is_found_and_is_overlooked(project: Project, params, declared, key) -> None:
+def test_a_key_that_dvcs_run_cache_overlooks_is_found_and_is_overlooked(
+    project: Project, params, declared, key
+) -> None:
     project.write(
         {
             "params.yaml": params + "\n",

@@ -35,7 +35,11 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "deep").mkdir()
     for name in ("dvc.lock", "deep/dvc.lock"):
         (tmp_path / name).write_text(LOCK)
-    for command in (["init", "-q"], ["add", "."], ["-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "a"]):
+    for command in (
+        ["init", "-q"],
+        ["add", "."],
+        ["-c", "user.name=a", "-c", "user.email=a@b.c", "commit", "-qm", "a"],
+    ):
         subprocess.run(["git", *command], cwd=tmp_path, check=True)
     return tmp_path
 
@@ -105,4 +109,8 @@ def test_what_cannot_be_mended_is_told_in_one_line(project, tmp_path_factory):
     (project / "dvc.lock").write_text("half: [")
     subprocess.run(["git", "update-ref", "-d", "HEAD"], cwd=project, check=True)
     found = mend(project)
-    assert found.exit_code == 2 and found.output.startswith("dvc-checks: git checkout:") and found.output.count("\n") == 1
+    assert (
+        found.exit_code == 2
+        and found.output.startswith("dvc-checks: git checkout:")
+        and found.output.count("\n") == 1
+    )

@@ -27,7 +27,9 @@ def test_it_imports_nothing_but_itself_dvcs_own_and_the_standard_library(path: P
     assert found - sys.stdlib_module_names <= OTHERS | IF_THERE | {"dvc_checks"}
 
 
-@pytest.mark.parametrize("command", [["-m", "dvc_checks"], [str(Path(sys.executable).with_name("dvc-checks"))]])
+@pytest.mark.parametrize(
+    "command", [["-m", "dvc_checks"], [str(Path(sys.executable).with_name("dvc-checks"))]]
+)
 def test_the_command_is_there_both_ways(command: list[str]) -> None:
     start = command if command[0] != "-m" else [sys.executable, *command]
     done = subprocess.run([*start, "--help"], capture_output=True, text=True, check=True)

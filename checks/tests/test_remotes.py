@@ -178,7 +178,9 @@ def test_http_that_answers_for_some_only(ask: Any, server: Any, store: Path) -> 
     server.instead = lambda handler: handler.path.endswith(of(PART)) and not handler.answer(503)
     status, said = ask(server.url)
     assert status == 1
-    assert "; what the remote holds is unknown for 1 of 2 outputs: it answers 503 Service Unavailable\n" in said
+    assert (
+        "; what the remote holds is unknown for 1 of 2 outputs: it answers 503 Service Unavailable\n" in said
+    )
     assert said.count("\n") == 2 and f"output model is not in the remote ({MODEL[:8]})" in said
 
 

@@ -29,7 +29,7 @@ def read_curves(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     found = {name: tables / f"{name}.tsv" for name in (*NEEDED, *TOGETHER, *MAYBE)}
     held_out = any(found[name].is_file() for name in TOGETHER)
     wanted = [
-        name for name in found if found[name].is_file() or name in NEEDED or held_out and name in TOGETHER
+        name for name in found if found[name].is_file() or name in NEEDED or (held_out and name in TOGETHER)
     ]
     curves = {name: _read(found[name]) for name in wanted}
     for name, curve in curves.items():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from dvc_project import Project, prepared  # noqa: F401  (fixture)
-from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml import YAML
 from small import PARAMETERS, everything, works, write_tiny_raw
 
 ROOT = Path(__file__).resolve().parents[2]

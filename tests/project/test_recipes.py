@@ -127,9 +127,7 @@ def test_the_core_takes_the_steps_of_the_notebooks_loop(name, monkeypatch):
     section = section.model_copy(
         update={"epochs": 3, "shuffle": False, "stopping": None, "precision": "float64"}
     )
-    history = run.train(
-        network, Examples(images, labels), section.settings(size, "keep", (8, 8)), workers=1
-    )
+    history = run.train(network, Examples(images, labels), section.settings(size, "keep", (8, 8)), workers=1)
     loop = notebook_loops.LOOPS[name](images, np.eye(10)[labels], Scripted([*weights, *biases]))
     for epoch in history:
         _, accuracy, predict = next(loop)
@@ -150,9 +148,7 @@ def test_the_core_replays_a_randomstate(name, monkeypatch):
     section = section.model_copy(update={"epochs": 3, "precision": "float64"})
     layers = [layer.build() for layer in section.layers]
     network = Network(784, layers, section.loss, "float64").initialize(np.random.RandomState(1))
-    history = run.train(
-        network, Examples(images, labels), section.settings(1, "keep", (28, 28)), workers=1
-    )
+    history = run.train(network, Examples(images, labels), section.settings(1, "keep", (28, 28)), workers=1)
     loop = notebook_loops.LOOPS[name](images, np.eye(10)[labels], np.random.RandomState(1))
     for epoch, (error, accuracy, _) in zip(history, loop, strict=False):
         assert 2 * epoch.train_loss == pytest.approx(error, rel=1e-12)

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from dvc_checks.commands import Program
 from dvc_checks.imports import walk
-
 from mnistcore.data.datasets import TABLE
 from stages.stage import STAGES
 
@@ -84,7 +84,7 @@ def _problems(node: ast.AST, docstrings: set[int]) -> Iterator[str]:
             ast.unparse(node.func),
             {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords},
         )
-        if called in CALLS or isinstance(node.func, ast.Attribute) and node.func.attr in METHODS:
+        if called in CALLS or (isinstance(node.func, ast.Attribute) and node.func.attr in METHODS):
             yield called
         if given.get("shell", "False") != "False":
             yield f"{called} with a shell"

@@ -55,7 +55,7 @@ def strokes_of_mnist(generator, images=40):
         top = round(14 - (mass.sum(1) @ np.arange(20)) / mass.sum())
         left = round(14 - (mass.sum(0) @ np.arange(20)) / mass.sum())
         columns = np.flatnonzero(glyph.any(0))
-        if 0 <= top <= 8 and 0 <= left + columns[0] and left + columns[-1] < 28 and 0 <= left <= 8:
+        if 0 <= top <= 8 and left + columns[0] >= 0 and left + columns[-1] < 28 and 0 <= left <= 8:
             picture = np.zeros((28, 28), np.uint8)
             picture[top : top + 20, left : left + 20] = glyph
             made.append(picture)

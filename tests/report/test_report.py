@@ -21,12 +21,14 @@ def digits(tmp_path_factory):
 
 def text_of(html):
     """The words a reader sees, tags and scripts taken out."""
-    html = re.sub(r"<(script|style|title)\b.*?</\1>", " ", html, flags=re.S)
+    html = re.sub(r"<(script|style|title)\b.*?</\1>", " ", html, flags=re.DOTALL)
     return " ".join(re.sub(r"<[^>]*>", " ", html).replace("\u202f", " ").split())
 
 
 def data_of(html):
-    return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.S)[1])
+    return json.loads(
+        re.search(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)[1]
+    )
 
 
 def small_page(tmp_path, dense=None, count=60, seed=0, **options):
@@ -62,7 +64,7 @@ def test_nothing_comes_from_elsewhere(digits):
     html = digits[-1]
     assert not re.search(
         r"https?://|//[a-z]|@import|url\(",
-        re.sub(r'<script type="text/plain".*?</script>', "", html, flags=re.S).replace("// ", ""),
+        re.sub(r'<script type="text/plain".*?</script>', "", html, flags=re.DOTALL).replace("// ", ""),
     )
     assert "default-src 'none'" in html
     assert not re.search(r'<(?:img|link|script|iframe)[^>]*(?:src|href)="(?!data:,)', html)

@@ -45,7 +45,7 @@ def normalised(method: str, images: np.ndarray, training: np.ndarray, dtype: str
 @pytest.mark.parametrize("method", ["divide", "min-max", "standardize"])
 def test_everything_is_as_defined_and_fitted_on_training_images_alone(
     workplace, raw, method, examples, dtype
-):  # noqa: F811
+):
     workplace.set("preprocess", normalization=method, examples=examples, dtype=dtype)
     workplace.done("preprocess")
     training = IMAGES["train"][:examples]

@@ -376,7 +376,9 @@ def test_the_clean_loss_is_the_training_loss_without_dropout():
     data = blobs()
     network = fresh(hidden=(Dense(16, "relu", drop_rate=0.5),))
     (epoch,) = train(network, data, Settings(epochs=1, stopping=LossTarget(0.001)))
-    assert epoch.clean_loss == pytest.approx(network.evaluate(data.images, np.eye(4)[data.labels])[1], rel=1e-12)
+    assert epoch.clean_loss == pytest.approx(
+        network.evaluate(data.images, np.eye(4)[data.labels])[1], rel=1e-12
+    )
 
 
 def test_the_augmenter_alters_the_images_and_shards_draw_apart():
