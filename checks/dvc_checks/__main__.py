@@ -413,6 +413,56 @@ def compare(
 
 
 @main.command(
+    short_help="Two branches changed dvc.lock: what is true of both?",
+    epilog="""
+\b
+Exit status: 0 merged, 1 it has to wait for something else that is in conflict, 2 bad input.
+""",
+)
+@click.argument("files", metavar="[BASE OURS THEIRS]", nargs=-1, type=click.Path(exists=True, dir_okay=False))
+@click.option("--install", is_flag=True, help="Make Git merge every dvc.lock of this project so.")
+@click.option("--lock", "path", default="dvc.lock", help="The dvc.lock that the three files are versions of.")
+@click.option("--driver", metavar="PATH", help="How Git calls it for the dvc.lock at PATH.")
+@click.pass_obj
+def merge(directory: str, files: tuple[str, ...], install: bool, path: str, driver: str | None) -> None:
+    """Merge dvc.lock by what is true of the merged project, not line by line.
+
+    Without arguments, settles each dvc.lock that `git merge` (or rebase,
+    cherry-pick, stash) has left in conflict, and the outputs kept by Git that
+    are; with --install, Git calls it by itself from then on, and there is no
+    conflict. With three files, OURS becomes the merge, for the project as it
+    stands.
+
+    An entry that only one side changed is taken; of two, the one that is true.
+    An entry is true if the command, parameters, code and data in it are those of
+    the merged project. A stage of which no entry is true is dropped, and so are
+    those that read its outputs: `dvc repro` then runs exactly these.
+    """
+    from dvc_checks import merge as check
+
+    if install:
+        for line in check.install(directory):
+            say(f"merge: {line}")
+        return
+    if len(files) not in (0, 3) or (driver and not files):
+        raise click.UsageError("give three files, BASE OURS THEIRS, or none")
+    outputs: list[str] = []
+    if driver:
+        merged = [check.drive(driver, *files)]
+    elif files:
+        merged = [check.files(directory, *files, path)]
+    else:
+        merged, outputs = check.settle(directory)
+    if not merged:
+        say("merge: no dvc.lock is in conflict")
+    for result in merged:
+        for line in check.shown(result):
+            say(line)
+    if outputs:
+        say(f"  settled with their stages: {', '.join(outputs)}")
+
+
+@main.command(
     short_help="Put right what a killed dvc has left half-written.",
     epilog="""
 \b

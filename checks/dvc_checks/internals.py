@@ -62,16 +62,17 @@ def root(project: Project) -> Path:
 
 def makers(project: Project) -> Iterator[Stage | Source]:
     """The stages, and the `.dvc` files, in the order in which DVC lists them."""
-
-    def relative(path: str) -> str:
-        return Path(os.path.relpath(path, project.root_dir)).as_posix()
-
+    relative = _relative_to(project)
     for stage in project.index.stages:
         if hasattr(stage, "name"):
             yield _stage(stage, relative)
         else:
             outs = tuple(_output(out, relative) for out in stage.outs)
             yield Source(relative(stage.path), outs)
+
+
+def _relative_to(project: Project) -> Callable[[str], str]:
+    return lambda path: Path(os.path.relpath(path, project.root_dir)).as_posix()
 
 
 def _stage(stage: Any, relative: Callable[[str], str]) -> Stage:
@@ -159,6 +160,16 @@ def expansions(stage: Stage) -> Iterator[tuple[str, str, Callable[[str], tuple[s
 def locked(stage: Stage) -> dict[str, dict[str, Any]]:
     """The stages in the dvc.lock beside this stage's dvc.yaml, by their keys."""
     return stage.dvc.dvcfile._lockfile.load().get("stages", {})
+
+
+def filled(project: Project, stage: Stage, entry: dict[str, Any]) -> Stage:
+    """The stage with the hashes and parameters of another entry of dvc.lock; that of before is not to be used."""
+    from dvc.stage.loader import StageLoader
+
+    for item in (*stage.dvc.deps, *stage.dvc.outs):
+        item.hash_info, item.files = type(item.hash_info)(), None
+    StageLoader.fill_from_lock(stage.dvc, entry or {"cmd": ""})  # it would not look at nothing
+    return _stage(stage.dvc, _relative_to(project))
 
 
 def params_moved(
@@ -298,6 +309,13 @@ def writer(path: Path) -> Callable[[str, Any], None]:
     from dvc.utils.serialize import DUMPERS
 
     return DUMPERS[path.suffix.lower()]
+
+
+def in_form(values: Any) -> str:
+    """A document in the form in which DVC writes dvc.lock."""
+    from dvc.utils.serialize import dumps_yaml
+
+    return dumps_yaml(values)
 
 
 def is_lock(content: Any) -> bool:

@@ -136,10 +136,10 @@ def _judge_edge(stage: Stage, dep: Dependency, maker: Stage | Source, out: Outpu
     if not wrote:
         verdict.find(stage.name, f"dependency {dep.path}: {maker_name} has no hash for it")
     elif dep.path != out.path:
-        inside = _inside(out, dep.path)
-        if inside is None:
+        part = inside(out, dep.path)
+        if part is None:
             verdict.notes.append(f"{stage.name}: {dep.path} is a part of {out.path}; only the data can tell")
-        elif read is None or inside != read.value:
+        elif read is None or part != read.value:
             verdict.find(stage.name, f"dependency {dep.path} is not what {maker_name} wrote into {out.path}")
     elif read is None or read.value != wrote.value:
         if read and read.name != wrote.name:
@@ -154,7 +154,7 @@ def _judge_edge(stage: Stage, dep: Dependency, maker: Stage | Source, out: Outpu
             )
 
 
-def _inside(out: Output, path: str) -> str | None:
+def inside(out: Output, path: str) -> str | None:
     """The hash of a part of an output folder, if the cache has the folder's list of files."""
     if out.hash is None:
         return None

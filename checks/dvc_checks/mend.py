@@ -12,6 +12,7 @@ from pathlib import Path
 
 from dvc_checks import internals
 from dvc_checks.errors import BadInput
+from dvc_checks.pipeline import root_of
 
 SECONDS = 1.0  # a command that is writing the file right now has finished it by then
 
@@ -23,15 +24,8 @@ def mend(directory: str) -> list[str]:
     ------
     BadInput : when there is no project, or Git has no whole dvc.lock either
     """
-    root = _root(Path(directory))
+    root = root_of(directory)
     return [*_table_of_locks(root / ".dvc" / "tmp" / "rwlock"), *_lock_files(root)]
-
-
-def _root(directory: Path) -> Path:
-    for folder in (directory.resolve(), *directory.resolve().parents):
-        if (folder / ".dvc").is_dir():
-            return folder
-    raise BadInput(f"{directory}: not in a DVC project")
 
 
 def _table_of_locks(path: Path) -> list[str]:

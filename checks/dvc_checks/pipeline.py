@@ -124,3 +124,17 @@ def load(start: str | os.PathLike[str] = ".") -> Pipeline:
     if not pipeline.stages:
         raise BadInput(f"{pipeline.root.name}: no dvc.yaml with stages in this project")
     return pipeline
+
+
+def root_of(start: str | os.PathLike[str]) -> Path:
+    """The folder of the DVC project around a folder, whether or not DVC can read the project.
+
+    Raises
+    ------
+    BadInput : when there is none
+    """
+    here = Path(start).resolve()
+    for folder in (here, *here.parents):
+        if (folder / ".dvc").is_dir():
+            return folder
+    raise BadInput(f"{start}: not in a DVC project")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from dvc_checks import internals
 from dvc_checks.errors import BadInput
 
 
@@ -58,8 +59,10 @@ def is_bare(start: str | os.PathLike[str]) -> bool:
 
 
 @contextmanager
-def clone(start: str | os.PathLike[str], revision: str) -> Iterator[Snapshot]:
-    """Clone the Git repository around `start`, as of a revision, with a DVC cache of its own that is empty.
+def clone(start: str | os.PathLike[str], revision: str, cache: bool = False) -> Iterator[Snapshot]:
+    """Clone the Git repository around `start`, as of a revision.
+
+    Its DVC cache is one of its own that is empty, or, with `cache`, the original's.
 
     Nothing that Git does not track comes along, but the settings in
     `.dvc/config.local` do, and remotes given as relative paths still mean the
@@ -79,7 +82,7 @@ def clone(start: str | os.PathLike[str], revision: str) -> Iterator[Snapshot]:
             raise BadInput(f"commit {commit[:7]} is not a DVC project")
         scratch = target.parent / "scratch"
         scratch.mkdir()
-        _configure(target / project, top / project, scratch)
+        _configure(target / project, top / project, scratch, cache)
         yield Snapshot(target / project, commit, scratch)
 
 
@@ -100,8 +103,8 @@ def _project_in(commit: str, start: str | os.PathLike[str]) -> str:
     return configs[0].removesuffix(".dvc/config") or "."
 
 
-def _configure(project: Path, original: Path, scratch: Path) -> None:
-    """Write the clone's config.local: its own cache, and the remotes where they really are."""
+def _configure(project: Path, original: Path, scratch: Path, cache: bool) -> None:
+    """Write the clone's config.local: its cache, and the remotes where they really are."""
     from configobj import ConfigObj
 
     local = ConfigObj(os.fspath(project / ".dvc" / "config.local"), list_values=False)
@@ -113,6 +116,11 @@ def _configure(project: Path, original: Path, scratch: Path) -> None:
             url = values.get("url", "") if section.startswith(("remote ", "'remote ")) else ""
             if url and "://" not in url and not os.path.isabs(url):
                 local.setdefault(section, {})["url"] = os.path.normpath(original / ".dvc" / url)
-    local.setdefault("cache", {})["dir"] = os.fspath(scratch / "cache")
+    local.setdefault("cache", {})["dir"] = _cache(original) if cache else os.fspath(scratch / "cache")
     local.setdefault("core", {})["site_cache_dir"] = os.fspath(scratch / "site")
     local.write()
+
+
+def _cache(project: Path) -> str:
+    """The folder of a project's cache, wherever DVC's settings put it."""
+    return internals.folder_of(internals.cache(internals.open_project(project), "md5")) or ""
