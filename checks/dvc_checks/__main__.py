@@ -24,10 +24,10 @@ Exit status: 0 all is well, 1 something was found, 2 bad input or usage.
 class Checks(click.Group):
     """Ends an interruption cleaned up, and as a shell expects: 130 after SIGINT, 143 after SIGTERM."""
 
-    def invoke(self, context: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> Any:
         before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
         try:
-            return super().invoke(context)
+            return super().invoke(ctx)
         except KeyboardInterrupt:
             sys.exit(130)
         except BrokenPipeError:
@@ -254,9 +254,7 @@ class ToleranceType(click.ParamType):
 
     name = "[KEY=]NUMBER"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, context: click.Context | None
-    ) -> "Tolerance":
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> "Tolerance":
         from dvc_checks.reproduce import Tolerance
 
         key, _, number = str(value).rpartition("=")
@@ -265,7 +263,7 @@ class ToleranceType(click.ParamType):
         except ValueError:
             size = -1.0
         if not 0 <= size < float("inf"):
-            self.fail(f"'{value}' is not [KEY=]NUMBER with a number of 0 or more", param, context)
+            self.fail(f"'{value}' is not [KEY=]NUMBER with a number of 0 or more", param, ctx)
         return Tolerance(key, size)
 
 

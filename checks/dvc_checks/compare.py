@@ -230,9 +230,11 @@ def _moved(
     moved = []
     for file in dict.fromkeys([*after, *before]):
         old, new = before.get(file, {}), after.get(file, {})
-        for key in dict.fromkeys([*new, *old]):
-            if not differences.same(old.get(key), new.get(key)) or (key in old) != (key in new):
-                moved.append((file, key, old.get(key), new.get(key)))
+        moved += [
+            (file, key, old.get(key), new.get(key))
+            for key in dict.fromkeys([*new, *old])
+            if not differences.same(old.get(key), new.get(key)) or (key in old) != (key in new)
+        ]
     return moved
 
 

@@ -18,7 +18,7 @@ def digest(path: Path) -> str:
             return hashlib.file_digest(file, "md5").hexdigest()
     if not path.is_dir():
         return ""
-    total = hashlib.md5()
+    total = hashlib.md5(usedforsecurity=False)
     for name, file in files(path).items():
         total.update(f"{name}\0{digest(file)}\0".encode("utf-8", "surrogateescape"))
     return total.hexdigest() + ".dir"

@@ -57,7 +57,13 @@ def _dots(pixels: "numpy.ndarray") -> list[str]:
         for left in range(0, width, 2):
             block = dark[top : top + 4, left : left + 2].tolist()
             line += chr(
-                0x2800 + sum(bit for dots, bits in zip(block, DOTS) for dot, bit in zip(dots, bits) if dot)
+                0x2800
+                + sum(
+                    bit
+                    for dots, bits in zip(block, DOTS, strict=False)  # the last block may be cut off
+                    for dot, bit in zip(dots, bits, strict=False)
+                    if dot
+                )
             )
         lines.append(line)
     return lines

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dvc_checks import internals
 from dvc_checks.errors import BadInput
@@ -107,9 +108,9 @@ def _configure(project: Path, original: Path, scratch: Path, cache: bool) -> Non
     """Write the clone's config.local: its cache, and the remotes where they really are."""
     from configobj import ConfigObj
 
-    local = ConfigObj(os.fspath(project / ".dvc" / "config.local"), list_values=False)
+    local: Any = ConfigObj(os.fspath(project / ".dvc" / "config.local"), list_values=False)
     for name in ("config", "config.local"):
-        config = ConfigObj(os.fspath(original / ".dvc" / name), list_values=False)
+        config: Any = ConfigObj(os.fspath(original / ".dvc" / name), list_values=False)
         if name == "config.local":
             local.merge(config)
         for section, values in config.items():

@@ -11,6 +11,7 @@ to note keys) and `environment` (whether to describe the process at its end).
 """
 
 import atexit
+import functools
 import importlib.machinery
 import json
 import os
@@ -109,7 +110,7 @@ class Noted(dict):
         return self._taken(key, value, by_name)
 
     def get(self, key, default=None):
-        return self[key] if key in self else default
+        return self[key] if key in self else default  # noqa: SIM401  it is what `get` is made of
 
     def pop(self, key, *default):
         if key in self:
@@ -192,10 +193,10 @@ def _called_by_dvc():
 
 
 def _recording(function):
+    @functools.wraps(function)
     def load(*arguments, **options):
         return _noted(function(*arguments, **options))
 
-    load.__wrapped__ = function
     return load
 
 
@@ -248,7 +249,7 @@ def _describe():
         from numpy._core._multiarray_umath import __cpu_features__
 
         described["numpy SIMD"] = sorted(name for name, on in __cpu_features__.items() if on)
-    except Exception:
+    except Exception:  # noqa: S110  a NumPy that tells it elsewhere: the stage goes on all the same
         pass
     try:
         import threadpoolctl
@@ -258,6 +259,6 @@ def _describe():
         described["BLAS and OpenMP"] = sorted(
             " ".join(str(pool[key]) for key in keys if pool.get(key) is not None) for pool in pools
         )
-    except Exception:
+    except Exception:  # noqa: S110  not installed, or of another kind: likewise
         pass
     _note("environment", json.dumps(described, sort_keys=True))

@@ -75,8 +75,7 @@ class Project:
 
 
 def run_checks(*arguments: str) -> Result:
-    result = CliRunner().invoke(main, list(arguments), catch_exceptions=False)
-    return result
+    return CliRunner().invoke(main, list(arguments), catch_exceptions=False)
 
 
 def isolate(monkeypatch: Any, folder: Path) -> None:

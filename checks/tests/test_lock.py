@@ -205,7 +205,7 @@ def test_the_remote_is_asked_for_every_output(
         "lock: dvc.lock is true for 2 stages; the remote was asked for 1 output\n",
     )
 
-    hashed = hashlib.md5(b"b").hexdigest()  # data/b
+    hashed = hashlib.md5(b"b", usedforsecurity=False).hexdigest()  # data/b
     (remote / "files" / "md5" / hashed[:2] / hashed[2:]).unlink()
     found = project.check("lock")
     assert found.exit_code == 1

@@ -25,8 +25,8 @@ FILES = {
 }
 TRUE = "lock: dvc.lock is true for 1 stage; "
 ALL_THERE = TRUE + "the remote was asked for 2 outputs\n"
-MODEL = hashlib.md5(b"model").hexdigest()
-PART = hashlib.md5(b"3").hexdigest()  # data/3
+MODEL = hashlib.md5(b"model", usedforsecurity=False).hexdigest()
+PART = hashlib.md5(b"3", usedforsecurity=False).hexdigest()  # data/3
 
 
 def of(value: str) -> str:

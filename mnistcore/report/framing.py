@@ -97,7 +97,7 @@ def read_picture(path: str | os.PathLike[str]) -> Image.Image:
         raise InputError(f"{path}: too many pixels; scale it down first") from None
     except InputError:
         raise
-    except Exception as error:  # noqa: BLE001  what a decoder may raise on a damaged file is not told anywhere
+    except Exception as error:  # what a decoder may raise on a damaged file is not told anywhere
         raise InputError(f"{path}: damaged, it can't be decoded ({' '.join(str(error).split())})") from None
 
 
@@ -134,7 +134,7 @@ def is_picture(path: str | os.PathLike[str]) -> bool:
             Image.open(path, formats=FORMATS).close()
     except Image.UnidentifiedImageError:
         return False
-    except Exception:  # noqa: BLE001  it is one, with something wrong: reading it tells what
+    except Exception:  # it is one, with something wrong: reading it tells what
         return True
     return True
 
