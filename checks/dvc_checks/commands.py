@@ -4,7 +4,7 @@ import os
 import posixpath
 import re
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 PYTHON = re.compile(r"(.*[/\\])?(python|pypy)[\d.]*(\.exe)?$|\$\{?PYTHON\}?$", re.IGNORECASE)
@@ -68,19 +68,19 @@ class Commands:
     named: set[str] = field(default_factory=set)  # project files named as arguments
 
 
-def read(commands: tuple[str, ...], wdir: str, root: Path) -> Commands:
-    """Read the commands of a stage that runs in `wdir` (relative to `root`).
+def read(commands: tuple[str, ...], wdir: str, root: Path, repository: Path) -> Commands:
+    """Read the commands of a stage that runs in `wdir` (relative to `root`, a folder of `repository`).
 
     DVC runs each line on its own; within a line `cd` and `export PYTHONPATH` last.
     """
     found = Commands()
     for command in commands:
         for line in command.replace("\\\n", " ").splitlines():
-            _read_line(line, wdir, root, found)
+            _read_line(line, _Place(wdir, (), root, repository), found)
     return found
 
 
-def _read_line(line: str, wdir: str, root: Path, found: Commands) -> None:
+def _read_line(line: str, place: "_Place", found: Commands) -> None:
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
     lexer.commenters = ""
@@ -89,7 +89,6 @@ def _read_line(line: str, wdir: str, root: Path, found: Commands) -> None:
     except ValueError:
         found.unseen.append(line.strip())
         return
-    place = _Place(wdir, (), root)
     start = 0
     for end in range(len(tokens) + 1):
         if end == len(tokens) or tokens[end] in SEPARATORS:
@@ -102,6 +101,7 @@ class _Place:
     wdir: str
     paths: tuple[str, ...]
     root: Path
+    repository: Path
 
     def relative(self, path: str) -> str:
         if posixpath.isabs(path):
@@ -109,14 +109,16 @@ class _Place:
         return posixpath.normpath(posixpath.join(self.wdir, path))
 
     def is_file(self, path: str) -> bool:
-        relative = self.relative(path)
-        return not relative.startswith("../") and "\0" not in path and (self.root / relative).is_file()
+        if "\0" in path:
+            return False
+        file = os.path.normpath(self.root / self.relative(path))
+        return Path(file).is_relative_to(self.repository) and os.path.isfile(file)
 
     def with_assignment(self, name: str, value: str) -> "_Place":
         if name != "PYTHONPATH":
             return self
         parts = [part for part in value.split(":") if part and "$" not in part]
-        return _Place(self.wdir, tuple(self.relative(part) for part in parts), self.root)
+        return replace(self, paths=tuple(self.relative(part) for part in parts))
 
 
 def _without_redirections(tokens: list[str]) -> list[str]:
@@ -158,7 +160,7 @@ def _read_simple(words: list[str], place: _Place, found: Commands) -> _Place:
         if not target or target.startswith(("$", "~", "-")):
             found.unseen.append(shlex.join(words))
             return place
-        return _Place(place.relative(target), place.paths, place.root)
+        return replace(place, wdir=place.relative(target))
     if name == "export":
         for word in words[1:]:
             if assignment := ASSIGNMENT.fullmatch(word):

@@ -27,17 +27,17 @@ class Verdict:
 
 def judge(pipeline: Pipeline, stages: list[Stage]) -> list[Verdict]:
     """Compare the imports of every stage with its `deps`."""
-    roots = imports.import_roots(pipeline.root)
+    roots = imports.import_roots(pipeline.root, pipeline.repository)
     return [_judge(pipeline, stage, roots) for stage in stages]
 
 
 def _judge(pipeline: Pipeline, stage: Stage, roots: list[str]) -> Verdict:
     verdict = Verdict(stage)
-    started = commands.read(stage.commands, stage.wdir, pipeline.root)
+    started = commands.read(stage.commands, stage.wdir, pipeline.root, pipeline.repository)
     unseen = list(started.unseen)
     dynamic: dict[Place, str] = {}
     for program in started.programs:
-        walked = imports.walk(program, pipeline.root, roots)
+        walked = imports.walk(program, pipeline.root, pipeline.repository, roots)
         if not walked.found:
             unseen.append(f"python -m {program.target}")
         for file, why in walked.files.items():

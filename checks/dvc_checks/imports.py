@@ -78,16 +78,17 @@ class _Source:
     error: tuple[int, str] | None = None
 
 
-def walk(program: Program, root: Path, roots: list[str]) -> Imported:
+def walk(program: Program, root: Path, repository: Path, roots: list[str]) -> Imported:
     """Follow the imports of a program.
 
     Parameters
     ----------
     program : the script, module or code; paths relative to `root`
-    root : the project; nothing outside is followed
+    root : the project
+    repository : the Git repository that the project is in; nothing outside is followed
     roots : folders, relative to `root`, from which the project's packages can be imported
     """
-    walker = _Walker(root, program, roots)
+    walker = _Walker(root, repository, program, roots)
     if program.kind == "code":
         walker.visit_code(program.target)
     elif program.kind == "script":
@@ -97,11 +98,19 @@ def walk(program: Program, root: Path, roots: list[str]) -> Imported:
     return walker.result
 
 
-def import_roots(root: Path) -> list[str]:
-    """The folders from which the project's packages are imported.
+def import_roots(root: Path, repository: Path) -> list[str]:
+    """The folders from which the project's packages are imported, relative to its root.
 
-    Its root, `src`, what the build's settings name, and what PYTHONPATH has of it.
+    The root itself, `src`, what the build's settings name, and what PYTHONPATH has of it; the same of the
+    repository around it.
     """
+    roots: list[str] = []
+    for folder in dict.fromkeys([root, repository]):
+        roots += [Path(os.path.relpath(folder / name, root)).as_posix() for name in _import_roots(folder)]
+    return list(dict.fromkeys(roots))
+
+
+def _import_roots(root: Path) -> list[str]:
     roots = ["."]
     for entry in filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)):
         inside = os.path.relpath(os.path.abspath(entry), root)
@@ -146,8 +155,8 @@ class _Module:
 
 
 class _Walker:
-    def __init__(self, root: Path, program: Program, roots: list[str]) -> None:
-        self.root = root
+    def __init__(self, root: Path, repository: Path, program: Program, roots: list[str]) -> None:
+        self.root, self.repository = root, repository
         self.result = Imported()
         self.wdir = program.wdir
         first = posixpath.dirname(program.target) or "." if program.kind == "script" else program.wdir
@@ -191,7 +200,8 @@ class _Walker:
             else:
                 base = posixpath.dirname(file) if folder.beside_file else self.wdir
                 inside = posixpath.normpath(posixpath.join(base, folder.path))
-                if not inside.startswith("..") and inside not in self.before_stdlib:
+                folder_there = Path(os.path.normpath(self.root / inside))
+                if folder_there.is_relative_to(self.repository) and inside not in self.before_stdlib:
                     self.before_stdlib.append(inside)
         for line, what, main_only in source.dynamic:
             if main or not main_only:

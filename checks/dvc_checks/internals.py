@@ -60,6 +60,11 @@ def root(project: Project) -> Path:
     return Path(project.root_dir)
 
 
+def repository(project: Project) -> Path:
+    """The work tree of Git around the project; the project's own folder where there is no Git."""
+    return Path(getattr(project.scm, "root_dir", project.root_dir))
+
+
 def makers(project: Project) -> Iterator[Stage | Source]:
     """The stages, and the `.dvc` files, in the order in which DVC lists them."""
     relative = _relative_to(project)
@@ -84,7 +89,8 @@ def _stage(stage: Any, relative: Callable[[str], str]) -> Stage:
             keys = params.setdefault(relative(dep.fs_path), ())
             params[relative(dep.fs_path)] = (*keys, *dep.params) if dep.params and keys is not None else None
         else:
-            inside = bool(dep.is_in_repo)
+            # A project in a folder of a repository may well run the code around it.
+            inside = dep.fs.protocol == "local" and Path(dep.fs_path).is_relative_to(repository(stage.repo))
             path = relative(dep.fs_path) if inside else str(dep.def_path)
             deps.append(Dependency(path, str(dep.def_path), inside, _hash(dep), dep))
     return Stage(

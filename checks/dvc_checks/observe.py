@@ -26,7 +26,7 @@ from typing import Any
 
 from dvc_checks import commands, data, effects, imports, internals, processes, watch
 from dvc_checks.pipeline import Pipeline, within
-from dvc_checks.snapshot import clone, git
+from dvc_checks.snapshot import Snapshot, clone, git
 from dvc_checks.stages import Stage
 
 DVC_FILES = ("dvc.yaml", "dvc.lock", ".dvcignore", ".gitignore", ".gitattributes")
@@ -58,8 +58,8 @@ class _Seen:
 def observe(pipeline: Pipeline, stages: list[Stage]) -> Iterator[Observation]:
     """Run the stages, in order, on the files of the workspace as they are; yields each as it ends."""
     with clone(pipeline.root, "HEAD") as copy:
-        _overlay(pipeline, copy.root)
-        scratch = _Scratch(pipeline, copy.root, copy.scratch)
+        _overlay(pipeline, copy)
+        scratch = _Scratch(pipeline, copy)
         done: list[Stage] = []
         for stage in pipeline.upstream(stages):
             if stage in stages:
@@ -77,21 +77,21 @@ def observe(pipeline: Pipeline, stages: list[Stage]) -> Iterator[Observation]:
                 yield seen
 
 
-def _overlay(pipeline: Pipeline, root: Path) -> None:
+def _overlay(pipeline: Pipeline, clone: Snapshot) -> None:
     """Bring uncommitted work into the clone: what is to be judged is the workspace."""
-    listed = git("ls-files", "--cached", "--others", "--exclude-standard", "-z", cwd=pipeline.root).split(
-        "\0"
-    )
-    here = {name for name in listed if name and (pipeline.root / name).is_file()}
+    home = pipeline.repository
+    listed = git("ls-files", "--cached", "--others", "--exclude-standard", "-z", cwd=home).split("\0")
+    here = {name for name in listed if name and (home / name).is_file()}
     for name in set(listed) - here - {""}:
-        data.remove(root / name)
+        data.remove(clone.repository / name)
     for name in here:
-        data.copy(pipeline.root / name, root / name)
+        data.copy(home / name, clone.repository / name)
 
 
 class _Scratch:
-    def __init__(self, pipeline: Pipeline, root: Path, folder: Path) -> None:
-        self.pipeline, self.root, self.folder = pipeline, root, folder
+    def __init__(self, pipeline: Pipeline, copy: Snapshot) -> None:
+        self.pipeline, self.copy = pipeline, copy
+        self.root, self.folder = copy.root, copy.scratch
         self.params = {
             file: values
             for file in effects.params_files(pipeline)
@@ -180,7 +180,7 @@ class _Scratch:
             json.dumps(
                 {
                     "log": os.fspath(log),
-                    "roots": [f"{self.root}{os.sep}", f"{self.pipeline.root}{os.sep}"],
+                    "roots": [f"{self.copy.repository}{os.sep}", f"{self.pipeline.repository}{os.sep}"],
                     "params": {
                         f"{self.root / file}": watch.canonical(values) for file, values in self.params.items()
                     },
@@ -202,7 +202,7 @@ class _Scratch:
                 [shell, "-c", line],
                 cwd=self.root / stage.wdir,
                 env={
-                    **processes.environment(self.pipeline.root, self.root, self.folder / "hook"),
+                    **processes.environment(self.pipeline.repository, self.copy),
                     "CHECKS_WATCH": os.fspath(settings),
                     "DVC_ROOT": os.fspath(self.root),
                     "DVC_STAGE": stage.name,
@@ -229,8 +229,8 @@ class _Scratch:
             return seen
         for line in log.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
             kind, path, *rest = json.loads(line)
-            if not within(path, os.fspath(self.root)):
-                if within(path, os.fspath(self.pipeline.root)) and os.path.isfile(path):
+            if not within(path, os.fspath(self.copy.repository)):
+                if within(path, os.fspath(self.pipeline.repository)) and os.path.isfile(path):
                     seen.workspace.add(self.pipeline.relative(path))
                 continue
             name = os.path.relpath(path, self.root).replace(os.sep, "/")
@@ -250,7 +250,7 @@ class _Scratch:
                 continue
             if any(within(name, path) for path in declared) or name in self.params:
                 continue
-            if name in before:
+            if name in before or name.startswith("../"):
                 observation.findings.append(f"opens {name}, which it declares nowhere")
             elif (self.pipeline.root / name).is_file() and not (self.root / name).exists():
                 observation.findings.append(
@@ -289,7 +289,7 @@ class _Scratch:
     def _judge_unused(self, stage: Stage, seen: _Seen, touched: set[str], observation: Observation) -> None:
         code = _imported(self.pipeline, stage)
         used = seen.opened | seen.listed | touched
-        started = commands.read(stage.commands, stage.wdir, self.pipeline.root)
+        started = commands.read(stage.commands, stage.wdir, self.pipeline.root, self.pipeline.repository)
         for dep in stage.deps:
             if not dep.inside or any(within(file, dep.path) for file in code):
                 continue
@@ -403,8 +403,8 @@ def _only(values: dict[str, Any], allowed: tuple[str, ...], prefix: str = "") ->
 
 
 def _imported(pipeline: Pipeline, stage: Stage) -> set[str]:
-    roots = imports.import_roots(pipeline.root)
-    started = commands.read(stage.commands, stage.wdir, pipeline.root)
-    return {
-        file for program in started.programs for file in imports.walk(program, pipeline.root, roots).files
-    }
+    root, repository = pipeline.root, pipeline.repository
+    roots = imports.import_roots(root, repository)
+    started = commands.read(stage.commands, stage.wdir, root, repository)
+    walks = [imports.walk(program, root, repository, roots) for program in started.programs]
+    return {file for walked in walks for file in walked.files}

@@ -25,6 +25,7 @@ class Pipeline:
     def __init__(self, project: internals.Project) -> None:
         self.dvc = project  # DVC's own, for `internals` alone
         self.root = internals.root(project)
+        self.repository = internals.repository(project)  # the root, or what it is a folder of
         self.stages: list[Stage] = []
         self.sources: list[Source] = []
         self.params: dict[
@@ -57,8 +58,8 @@ class Pipeline:
 
     @cached_property
     def tracked(self) -> frozenset[str] | None:
-        """The files that Git tracks, relative to the root; None where there is no Git."""
-        listed = subprocess.run(["git", "ls-files", "-z"], cwd=self.root, capture_output=True, text=True)
+        """The files of the repository that Git tracks, relative to the root; None where there is no Git."""
+        listed = subprocess.run(["git", "ls-files", "-z", "--", ":/"], cwd=self.root, capture_output=True, text=True)
         return frozenset(listed.stdout.split("\0")) - {""} if listed.returncode == 0 else None
 
     def outputs(self) -> "Iterator[tuple[Stage | Source, Output]]":

@@ -10,6 +10,7 @@ from typing import Any
 
 from dvc_checks import imports, watch
 from dvc_checks.pipeline import within
+from dvc_checks.snapshot import Snapshot
 
 # Loaded by every Python process, from the head of PYTHONPATH; then loads the one it stands in front of.
 SITECUSTOMIZE = """
@@ -24,20 +25,22 @@ if _next is not None and _next.loader is not None:
 """
 
 
-def environment(home: Path, root: Path, hook: Path) -> dict[str, str]:
-    """Environment variables under which Python imports the project from `root`, not from `home`.
+def environment(home: Path, copy: Snapshot) -> dict[str, str]:
+    """Environment variables under which Python imports the project from `copy`, not from the repository `home`.
 
     An editable install, or a PYTHONPATH, that leads to the workspace would
     otherwise bring its code into the clone.
     """
+    hook = copy.scratch / "hook"
     if not hook.exists():
         hook.mkdir(parents=True)
         shutil.copyfile(watch.__file__, hook / "dvc_checks_watch.py")
         (hook / "sitecustomize.py").write_text(SITECUSTOMIZE, encoding="utf-8")
-    here, there = os.fspath(home), os.fspath(root)
+    here, there = os.fspath(home), os.fspath(copy.repository)
     given = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
     mapped = [there + entry[len(here) :] if within(entry, here) else entry for entry in given]
-    roots = [os.path.normpath(os.path.join(there, folder)) for folder in imports.import_roots(root)]
+    folders = imports.import_roots(copy.root, copy.repository)
+    roots = [os.path.normpath(copy.root / folder) for folder in folders]
     return {
         **os.environ,
         "PATH": os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]),

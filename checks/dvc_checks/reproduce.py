@@ -89,7 +89,7 @@ def reproduce(
                     data.copy(copy.root / out.path, kept / out.path)
                     data.remove(copy.root / out.path)
         names = [stage.name for stage in project.select(targets)]
-        result.failure = _repro(copy, home.root, names, progress)
+        result.failure = _repro(copy, home.repository, names, progress)
         again = pipelines.load(copy.root)
         packages = {name for verdict in deps.judge(again, again.stages) for name in verdict.packages}
         result.environment = environment.describe(packages, _observed(copy.scratch / "log"))
@@ -130,7 +130,7 @@ def _repro(copy: Snapshot, home: Path, names: list[str], progress: Callable[[str
         [sys.executable, "-m", "dvc", "repro", "--force", "--no-run-cache", *names],
         cwd=copy.root,
         env={
-            **processes.environment(home, copy.root, copy.scratch / "hook"),
+            **processes.environment(home, copy),
             "CHECKS_WATCH": os.fspath(settings),
         },
         stdin=subprocess.DEVNULL,

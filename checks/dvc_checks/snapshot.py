@@ -17,6 +17,7 @@ from dvc_checks.errors import BadInput
 class Snapshot:
     """A clone of `commit`; `root` is the DVC project in it, `scratch` a folder beside it for all else."""
 
+    repository: Path
     root: Path
     commit: str
     scratch: Path
@@ -84,7 +85,7 @@ def clone(start: str | os.PathLike[str], revision: str, cache: bool = False) -> 
         scratch = target.parent / "scratch"
         scratch.mkdir()
         _configure(target / project, top / project, scratch, cache)
-        yield Snapshot(target / project, commit, scratch)
+        yield Snapshot(target, Path(os.path.normpath(target / project)), commit, scratch)
 
 
 def _relative_project(start: str | os.PathLike[str], top: Path) -> str:

@@ -38,7 +38,7 @@ class Dependency:
 
     path: str
     written: str
-    inside: bool
+    inside: bool  # inside the Git repository that the project is in
     hash: Hash | None
     dvc: Any = field(repr=False, compare=False)
 

@@ -17,9 +17,9 @@ def write(root: Path, files: dict[str, str]) -> None:
 
 
 def walk(root: Path, command: str, wdir: str = ".") -> imports.Imported:
-    started = commands.read((command,), wdir, root)
+    started = commands.read((command,), wdir, root, root)
     assert len(started.programs) == 1, started
-    return imports.walk(started.programs[0], root, imports.import_roots(root))
+    return imports.walk(started.programs[0], root, root, imports.import_roots(root, root))
 
 
 # Each case: the files, the command, and every file that has to be found besides the script itself.
@@ -219,7 +219,7 @@ def test_what_only_a_run_can_tell_is_named_and_not_guessed(tmp_path: Path) -> No
 def test_src_layout_and_pyproject_name_the_import_roots(tmp_path: Path) -> None:
     write(tmp_path, {"src/p/__init__.py": "", "scripts/s.py": "import p, q", "lib/q.py": ""})
     write(tmp_path, {"pyproject.toml": '[tool.setuptools.packages.find]\nwhere = ["lib"]\n'})
-    assert imports.import_roots(tmp_path) == [".", "src", "lib"]
+    assert imports.import_roots(tmp_path, tmp_path) == [".", "src", "lib"]
     assert set(walk(tmp_path, "python scripts/s.py").files) == {
         "scripts/s.py",
         "src/p/__init__.py",
@@ -266,7 +266,7 @@ COMMANDS = {
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_program_is_read_from_the_command(command: str, tmp_path: Path) -> None:
     write(tmp_path, {"a/s.py": "", "a/__main__.py": ""})
-    found = commands.read((command,), ".", tmp_path)
+    found = commands.read((command,), ".", tmp_path, tmp_path)
     assert found.programs == [COMMANDS[command]]
     assert not [text for text in found.unseen if "tee" not in text]
 
@@ -275,13 +275,13 @@ def test_the_program_is_read_from_the_command(command: str, tmp_path: Path) -> N
     "command", ["bash run.sh", "python $SCRIPT", "make train", "python 'unclosed", "jupyter x"]
 )
 def test_a_command_that_hides_its_code_is_named(command: str, tmp_path: Path) -> None:
-    found = commands.read((command,), ".", tmp_path)
+    found = commands.read((command,), ".", tmp_path, tmp_path)
     assert found.unseen and not found.programs
 
 
 def test_several_commands_and_lines_are_all_read(tmp_path: Path) -> None:
     write(tmp_path, {"a.py": "", "b.py": "", "c.py": "", "sub/d.py": ""})
     found = commands.read(
-        ("python a.py && python b.py", "cd sub\npython c.py\ncd sub; python d.py"), ".", tmp_path
+        ("python a.py && python b.py", "cd sub\npython c.py\ncd sub; python d.py"), ".", tmp_path, tmp_path
     )
     assert [program.target for program in found.programs] == ["a.py", "b.py", "c.py", "sub/d.py"]

@@ -385,3 +385,59 @@ def test_templates_of_the_documentation(tmp_path: Path) -> None:
     assert direct["models.us.threshold"] == ["build@us"]
     shapes = {effect["key"]: effect["shapes"] for effect in effects}
     assert shapes["sizes"] == ["grid@*"]
+
+
+INSIDE = {
+    "code/shared.py": "def double(text):\n    return text + text\n",
+    "code/main.py": """
+        import sys
+        from pathlib import Path
+        sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+        import yaml
+        from code_of_ours.names import NAME
+        from shared import double
+        times = yaml.safe_load(open("params.yaml"))["main"]["times"]
+        Path("out.txt").write_text(double(NAME) * times)
+        """,
+    "code_of_ours/__init__.py": "",
+    "code_of_ours/names.py": "NAME = 'x'\n",
+    "inner/one/params.yaml": "main: {times: 2}\n",
+    "inner/one/.gitignore": "out.txt\n",
+    "inner/dvc.yaml": """
+        stages:
+          main:
+            wdir: one
+            cmd: python ../../code/main.py
+            deps:
+              - ../../code/main.py
+              - ../../code/shared.py
+              - ../../code_of_ours/__init__.py
+            params: [main]
+            outs: [out.txt]
+        """,
+    "inner/.dvc/config": "[core]\n    analytics = false\n",
+    "inner/.dvc/.gitignore": "/config.local\n/tmp\n/cache\n",
+    "inner/.dvcignore": "",
+}
+
+
+def test_a_project_in_a_folder_of_a_repository_runs_the_code_around_it(tmp_path: Path) -> None:
+    """As `dvc init --subdir` makes it: the checks follow imports out of the project, within the repository."""
+    build(tmp_path, INSIDE)
+    inner = Project(tmp_path / "project" / "inner")
+    found = inner.check("deps", "--fix")
+    assert "1 added" in found.output, found.output
+    assert "- ../../code_of_ours/names.py" in inner.read("dvc.yaml")
+    assert inner.check("deps").exit_code == 0
+    inner.repro()
+    inner.commit()
+    assert inner.check("lock").exit_code == 0
+    assert inner.check("effects", "--run").exit_code == 0
+    assert inner.check("reproduce").exit_code == 0
+
+    inner.replace("../code_of_ours/names.py", "'x'", "'y'")
+    found = inner.check("lock")
+    assert found.exit_code == 1 and "dependency ../code_of_ours/names.py has changed" in found.output
+    inner.replace("dvc.yaml", "      - ../../code/shared.py\n", "")
+    found = inner.check("effects", "--run")
+    assert found.exit_code == 1 and "opens ../code/shared.py, which it declares nowhere" in found.output
