@@ -60,12 +60,15 @@ def _run(names: Sequence[str]) -> None:
     for number, name in enumerate(names, start=1):
         minutes, seconds = divmod(int(time.monotonic() - started), 60)
         click.secho(f"\nrecipe {number} of {len(names)}: {name} ({minutes}:{seconds:02d} so far)", bold=True)
-        status = subprocess.run(
-            [sys.executable, "-m", "dvc", "repro", f"recipes/dvc.yaml:plot@{name}"]
-        ).returncode
+        status = _here(sys.executable, "-m", "dvc", "repro", f"plot@{name}")
         if status:
             raise InputError(f"{name}: dvc repro ended with status {status}")
     click.echo(f"\nrecipes: {len(names)} up to date in {time.monotonic() - started:.0f} s")
+
+
+def _here(*command: str) -> int:
+    """Run a command in recipes/, a DVC project of its own; its exit status."""
+    return subprocess.run(command, cwd=reading.HERE).returncode
 
 
 @main.command()
@@ -108,20 +111,20 @@ def timings(names: tuple[str, ...], repeats: int) -> None:
 
 @main.command()
 def check() -> None:
-    """What CI asks: run the cheap recipes in full, find what they give in Git, and every lock up to date.
+    """What CI asks: run the cheap recipes in full, find what they give in Git, and dvc.lock up to date.
 
     In a clean clone nothing is cached, so the cheap ones really run; the others are checked by dvc.lock.
     """
     _run(CHEAP)
     _write_table()
     changed = subprocess.run(
-        ["git", "status", "--porcelain", "--", "recipes"], capture_output=True, text=True
+        ["git", "status", "--porcelain", "--", "."], cwd=reading.HERE, capture_output=True, text=True
     ).stdout
     if changed:
         raise InputError(f"not what is committed: {', '.join(line[3:] for line in changed.splitlines())}")
     click.echo("recipes: the cheap ones give what is committed")
-    if subprocess.run([sys.executable, "-m", "dvc_checks", "lock"]).returncode:
-        raise InputError("dvc.lock is not up to date; run `make recipes` and commit what changes")
+    if _here(sys.executable, "-m", "dvc_checks", "lock"):
+        raise InputError("recipes/dvc.lock is not up to date; run `make recipes` and commit what changes")
 
 
 if __name__ == "__main__":

@@ -29,23 +29,24 @@ RUNNING = """\
 ## Running them
 
 ```
-make recipes                                        # all of them, then this page and its pictures
-dvc repro recipes/dvc.yaml:train@mnist1000-plain    # train one
-python -m recipes run mnist1000-plain               # run one to its last stage
-dvc metrics diff                                    # a row for every figure that moved
+make recipes                          # all of them, then this page and its pictures
+python -m recipes run mnist1000-plain # one to its last stage, then the page
+cd recipes                            # a DVC project of its own: here every dvc command means the recipes
+dvc repro train@mnist1000-plain       # train one
+dvc metrics diff                      # a row for every figure that moved
 ```
 
 A recipe runs the six scripts of the root pipeline in its own folder. Metrics, curves and predictions are
-in Git; data, models and the report with its figures are kept by DVC. Recipes whose `preprocess` sections
-are the same share that work: DVC runs it once and links the result into the other folders.
+in Git; data, models and the report with its figures are kept by DVC, in a cache and a remote of the recipes' own.
+Recipes that agree in the first stages share that work: DVC runs it once and links the result into the other
+folders. The images come from the root pipeline's `data/raw` where that is there, else from the public mirrors.
 
 ### Adding a recipe
 
 1. Make `recipes/NAME/params.yaml`: copy the nearest recipe's and change what differs.
 2. Add `NAME` to the list `recipes` at the top of `recipes/dvc.yaml`.
-3. If its raw data are not the root pipeline's: `raw: data/raw`, a `fetch` section, and `NAME` in `fetching`.
-4. If you like, tell its story in `recipes/NAME/about.yaml`; every key in it is optional.
-5. `python -m recipes run NAME`, then commit `recipes/`.
+3. If you like, tell its story in `recipes/NAME/about.yaml`; every key in it is optional.
+4. `python -m recipes run NAME`, then commit `recipes/`.
 
 """
 

@@ -63,7 +63,7 @@ def _ours(name: str) -> Callable[[], float]:
         part = open_part(Path("data/batches/train"))
     except InputError as error:
         raise InputError(
-            f"{name}: {error}; `dvc repro recipes/dvc.yaml:batch@{name}` makes its data"
+            f"{name}: {error}; `dvc repro batch@{name}` in recipes/ makes its data"
         ) from None
     finally:
         os.chdir(before)

@@ -23,6 +23,7 @@ from mnistcore.errors import InputError
 from mnistcore.files import exclusive
 from stages.stage import Progress, Section, Stage, read_section, summarize
 
+RAW = Path("data/raw")
 PROCESSED = Path("data/processed")
 PARTS = {"train": "train", "test": "t10k"}  # our name → the published one
 PIXELS = 1 << 21  # held at a time: memory does not depend on how many images there are
@@ -39,14 +40,7 @@ class Preprocess(Section):
 
 
 @click.command(cls=Stage)
-@click.option(
-    "--raw",
-    type=click.Path(path_type=Path),
-    default="data/raw",
-    show_default=True,
-    help="The folder with the IDX files and dataset.json, as the fetch stage writes it.",
-)
-def main(raw: Path) -> None:
+def main() -> None:
     """Turn raw images into what a network reads, in data/processed.
 
     For training and test images each: images.npy, one row per image, normalised;
@@ -62,17 +56,17 @@ def main(raw: Path) -> None:
     """
     started = time.monotonic()
     section = read_section("preprocess", Preprocess)
-    description = read_dataset_description(raw / "dataset.json")
+    description = read_dataset_description(RAW / "dataset.json")
     classes = len(description.classes)
-    shapes = {part: _check(raw, part, classes) for part in PARTS}
+    shapes = {part: _check(part, classes) for part in PARTS}
     if shapes["train"][1:] != shapes["test"][1:]:
         raise InputError(
-            f"{raw}: training images of {shapes['train'][1:]} pixels, test images of {shapes['test'][1:]}"
+            f"{RAW}: training images of {shapes['train'][1:]} pixels, test images of {shapes['test'][1:]}"
         )
     available = shapes["train"][0]
     if section.examples is not None and section.examples > available:
         where = "params.yaml: preprocess.examples"
-        raise InputError(f"{where}: {section.examples:,} wanted, {available:,} training images in {raw}")
+        raise InputError(f"{where}: {section.examples:,} wanted, {available:,} training images in {RAW}")
     counts = {"train": section.examples or available, "test": shapes["test"][0]}
     image_shape = shapes["train"][1:]
     features = image_shape[0] * image_shape[1]
@@ -92,20 +86,20 @@ def main(raw: Path) -> None:
         # Written last: its presence says that the rest is complete.
         (PROCESSED / "dataset.json").unlink(missing_ok=True)
         if normalizer is None:
-            training = idx.chunks(raw / "train-images-idx3-ubyte", rows, counts["train"])
+            training = idx.chunks(RAW / "train-images-idx3-ubyte", rows, counts["train"])
             normalizer = fit(section.normalization, training, image_shape, section.dtype)
         normalizer.save(PROCESSED / "normalizer.npz")
         for part, published in PARTS.items():
             folder, count = PROCESSED / part, counts[part]
             with writing_array(folder / "images.npy", section.dtype, (count, features)) as images:
-                for chunk in idx.chunks(raw / f"{published}-images-idx3-ubyte", rows, count):
+                for chunk in idx.chunks(RAW / f"{published}-images-idx3-ubyte", rows, count):
                     images.append(normalizer.transform(chunk))
                     progress.update(len(chunk))
             with (
                 writing_array(folder / "labels.npy", "uint8", (count,)) as labels,
                 writing_array(folder / "targets.npy", section.dtype, (count, classes)) as targets,
             ):
-                for chunk in idx.chunks(raw / f"{published}-labels-idx1-ubyte", LABELS, count):
+                for chunk in idx.chunks(RAW / f"{published}-labels-idx1-ubyte", LABELS, count):
                     labels.append(chunk)
                     targets.append(one_hot(chunk, classes, section.dtype))
         write_dataset_description(PROCESSED / "dataset.json", description)
@@ -113,10 +107,10 @@ def main(raw: Path) -> None:
     summarize("preprocess", f"{PROCESSED}: {what}, {section.dtype},", started)
 
 
-def _check(raw: Path, part: str, classes: int) -> tuple[int, int, int]:
+def _check(part: str, classes: int) -> tuple[int, int, int]:
     """The shape of the images of one part, once they and their labels are found to be what they should."""
-    images_path = raw / f"{PARTS[part]}-images-idx3-ubyte"
-    labels_path = raw / f"{PARTS[part]}-labels-idx1-ubyte"
+    images_path = RAW / f"{PARTS[part]}-images-idx3-ubyte"
+    labels_path = RAW / f"{PARTS[part]}-labels-idx1-ubyte"
     images, labels = idx.header_of(images_path), idx.header_of(labels_path)
     if images.dtype != "uint8" or len(images.shape) != 3:
         raise InputError(
@@ -128,7 +122,7 @@ def _check(raw: Path, part: str, classes: int) -> tuple[int, int, int]:
         )
     if images.shape[0] != labels.shape[0]:
         raise InputError(
-            f"{raw}: {images.shape[0]:,} {part} images but {labels.shape[0]:,} labels; fetch them again"
+            f"{RAW}: {images.shape[0]:,} {part} images but {labels.shape[0]:,} labels; fetch them again"
         )
     if 0 in images.shape:
         raise InputError(f"{images_path}: no images")

@@ -122,6 +122,12 @@ class Project:
         shutil.copytree(self.path, path, symlinks=True)
         return Project(path)
 
+    def inside(self, folder: str) -> "Project":
+        """The same, seen from one of its folders."""
+        project = Project(self.path / folder)
+        project.environment = self.environment
+        return project
+
     def clone_to(self, path: Path) -> "Project":
         """What `git clone` gives: no data, no cache."""
         self.git("clone", "--quiet", str(self.path), str(path))

@@ -83,15 +83,6 @@ def test_the_bytes_depend_neither_on_the_run_nor_on_the_chunks(workplace, raw, m
     assert workplace.files() == first
 
 
-def test_raw_data_from_another_folder(workplace, raw, tmp_path):  # noqa: F811
-    workplace.done("preprocess")
-    first = workplace.files()
-    shutil.rmtree("data/processed")
-    elsewhere = shutil.move(raw, tmp_path / "raw data")
-    workplace.done("preprocess", "--raw", str(elsewhere))
-    assert {path: data for path, data in first.items() if "data/raw" not in path} == workplace.files()
-
-
 def swap(raw, one, other):
     (raw / one).rename(raw / "x")
     (raw / other).rename(raw / one)
