@@ -139,15 +139,15 @@ def test_experiments_run_at_once_or_from_the_queue_and_are_compared(project):
 
 
 def test_another_clone_pulls_what_was_pushed_and_has_nothing_to_run(prepared, tmp_path):
-    """Beside recipes that nobody has run here: naming dvc.yaml leaves them out."""
+    """Beside recipes that nobody has run here: a project of their own."""
     project = prepared.copy_to(tmp_path / "project")
-    made = shutil.ignore_patterns("data", "models", "reports")
+    made = shutil.ignore_patterns("data", "models", "reports", "cache", "tmp")
     shutil.copytree(ROOT / "recipes", project.file("recipes"), ignore=made)
     project.dvc("remote", "add", "--default", "storage", str(tmp_path / "remote"))
     project.commit("Name a remote")
-    project.dvc("push", "dvc.yaml")
+    project.dvc("push")
     clone = project.clone_to(tmp_path / "clone")
-    clone.dvc("pull", "dvc.yaml")
+    clone.dvc("pull")
     for name in ("models/model.npz", "data/raw", "data/processed", "data/batches"):
         assert _contents(clone.file(name)) == _contents(project.file(name)), name
     assert ran(clone.dvc("repro")) == []
