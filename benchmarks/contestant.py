@@ -11,6 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def bare(case: Case, threads: int, images: np.ndarray, labels: np.ndarray) -> Ep
     activations = [rng.random((case.batch, n)).astype(case.dtype) for n in sizes]
     deltas = [rng.random((case.batch, n)).astype(case.dtype) for n in sizes]
     outputs = [np.empty((case.batch, n), case.dtype) for n in sizes]
-    weights = [rng.random((a, b)).astype(case.dtype) for a, b in zip(sizes, sizes[1:], strict=False)]
+    weights = [rng.random((a, b)).astype(case.dtype) for a, b in pairwise(sizes)]
     gradients = [np.empty_like(w) for w in weights]
 
     def epoch(examples: int) -> None:
@@ -180,7 +181,7 @@ def main() -> None:
     name, case, threads, images, labels = sys.argv[1:]
     case, threads = CASES[int(case)], int(threads)
     if hasattr(os, "sched_setaffinity") and threads == 1:
-        os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[0]})
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     x = (np.load(images).astype(case.dtype) / 255).astype(case.dtype)
     epoch = CONTESTANTS[name](case, threads, x, np.load(labels))
     print("ready", flush=True)

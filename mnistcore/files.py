@@ -28,10 +28,10 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    text = {} if "b" in mode else {"encoding": "utf-8", "newline": "\n"}
+    encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
     try:
         partial.unlink(missing_ok=True)
-        with open(partial, mode, opener=_create, **text) as file:
+        with open(partial, mode, opener=_create, encoding=encoding, newline=newline) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

@@ -88,7 +88,7 @@ def read_batches_description(path: str | os.PathLike[str]) -> BatchesDescription
         )
         batch_size = description.batch_size
         rows, columns = description.image_shape
-        sound = (
+        if not (
             all(type(number) is int for number in numbers + parts)  # no True, no 4.0
             and min(numbers) >= 1
             and min(parts) >= 0
@@ -97,11 +97,10 @@ def read_batches_description(path: str | os.PathLike[str]) -> BatchesDescription
             and description.remainder in ("keep", "drop")
             and description.train == size_of(description.train.examples, batch_size, description.remainder)
             and description.validation == size_of(description.validation.examples, batch_size, "keep")
-        )
+        ):
+            raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        sound = False
-    if not sound:
-        raise InputError(f"{path}: damaged, or not written by the batch stage")
+        raise InputError(f"{path}: damaged, or not written by the batch stage") from None
     return description
 
 
@@ -134,7 +133,7 @@ def gather(source: str | os.PathLike[str], rows: np.ndarray, destination: str | 
     width = array.strides[0]
     chunk = max(1, GATHERED // width)
     buffer = np.empty((min(chunk, len(rows)), *array.shape[1:]), array.dtype)
-    raw = memoryview(buffer.reshape(-1).view(np.uint8))
+    raw = buffer.reshape(-1).view(np.uint8).data
     with (
         open(source, "rb", buffering=0) as file,
         writing_array(destination, array.dtype, (len(rows), *array.shape[1:])) as out,

@@ -58,6 +58,7 @@ def _four_files(
 
 def _digits(name: str) -> bytes:
     """One file of scikit-learn's 8 × 8 digits, 1,203 to train and 594 to test, as IDX."""
+    import numpy as np
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
@@ -71,7 +72,7 @@ def _digits(name: str) -> bytes:
         "train-labels-idx1-ubyte",
         "t10k-labels-idx1-ubyte",
     )
-    return idx.encode(dict(zip(names, parts, strict=True))[name].astype("uint8"))
+    return idx.encode(np.asarray(parts[names.index(name)], np.uint8))
 
 
 _TEN_DIGITS = tuple("0123456789")

@@ -16,10 +16,10 @@ import subprocess
 import tarfile
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import urljoin, urlsplit
 from urllib.request import url2pathname
 
@@ -31,6 +31,7 @@ PIECE = 1 << 18  # bytes; what has to arrive within Patience.piece
 MOST_REDIRECTS = 5
 MOST_SAID = 60  # characters of what a server says of itself
 SPARE = 1 << 18  # bytes that gzip data, or an archive, may be longer than what is in them
+Kind = TypeVar("Kind", bound=BaseException)
 SCRATCH = ".npm-"  # begins the name of the folder, inside the one to fill, that npm may write to
 
 
@@ -66,6 +67,7 @@ class Source(Protocol):
 
     def pieces(self, file: File) -> Iterator[bytes]:
         """The bytes of `file`, plain or gzipped; raises SourceError."""
+        ...
 
 
 def check_named(source: str, where: str) -> None:
@@ -84,7 +86,7 @@ def sources_of(
 ) -> Iterator[Source]:
     """The sources in the order they are asked, each made only when its turn comes."""
     if dataset.embedded is not None:
-        yield _Embedded(dataset)
+        yield _Embedded(dataset.embedded)
         return
     for source in named:
         if urls.is_url(source):
@@ -105,11 +107,11 @@ class _Embedded:
 
     attempts = 1
 
-    def __init__(self, dataset: Dataset) -> None:
-        self.name, self.dataset = "the installed scikit-learn", dataset
+    def __init__(self, made: Callable[[str], bytes]) -> None:
+        self.name, self.made = "the installed scikit-learn", made
 
     def pieces(self, file: File) -> Iterator[bytes]:
-        yield self.dataset.embedded(file.name)
+        yield self.made(file.name)
 
 
 class _Folder:
@@ -165,9 +167,10 @@ class _Server:
         def put(item: bytes | Exception | None) -> None:
             while not given_up.is_set():
                 try:
-                    return mailbox.put(item, timeout=0.2)
+                    mailbox.put(item, timeout=0.2)
                 except queue.Full:
                     continue
+                return
 
         def receive() -> None:
             try:
@@ -207,15 +210,16 @@ def _response(url: str, patience: Patience, given_up: threading.Event) -> Iterat
             request = session.prepare_request(
                 requests.Request("GET", url, headers={"Accept-Encoding": "identity"})
             )
-            if why := urls.refusal(request.url or ""):  # as it is really asked for
+            asked = request.url or ""
+            if why := urls.refusal(asked):  # as it is really asked for
                 raise SourceError(why, hopeless=True)
-            plain = urlsplit(request.url).scheme == "http"  # to this machine, so never by a proxy
-            settings = session.merge_environment_settings(request.url, {}, True, None, None)
+            plain = urlsplit(asked).scheme == "http"  # to this machine, so never by a proxy
+            settings: dict[str, Any] = {**session.merge_environment_settings(asked, {}, True, None, None)}
+            if plain:
+                settings["proxies"] = {}
             # By the adapter: the session would prepare to follow a redirect before we have looked at it.
-            answer = session.get_adapter(request.url).send(
-                request,
-                timeout=(patience.connect, patience.piece),
-                **settings | ({"proxies": {}} if plain else {}),
+            answer = session.get_adapter(asked).send(
+                request, timeout=(patience.connect, patience.piece), **settings
             )
             with answer:
                 if answer.is_redirect:
@@ -262,7 +266,7 @@ def _told(error: Exception, patience: Patience) -> Exception:
         ]
         cause = inner[0] if inner else cause.__cause__ or cause.__context__
 
-    def among(*kinds: type[BaseException]) -> BaseException | None:
+    def among(*kinds: type[Kind]) -> Kind | None:
         return next((link for link in chain if isinstance(link, kinds)), None)
 
     if certificate := among(ssl.SSLCertVerificationError):
@@ -312,8 +316,7 @@ class _Npm:
                         # To skip what a header claims, tarfile would read on beyond the end of the stream.
                         if not 0 <= member.size <= self.most:
                             raise SourceError("damaged archive (a member of impossible size)", hopeless=True)
-                        if member.name == wanted and member.isreg():
-                            data = archive.extractfile(member)
+                        if member.name == wanted and member.isreg() and (data := archive.extractfile(member)):
                             while piece := data.read(PIECE):
                                 yield piece
                             return

@@ -30,14 +30,15 @@ def refusal(url: str, redirected_from: str = "") -> str | None:
     The URL is read by urllib3, as it is when a connection is made, so that no other host is checked than is asked.
     What parsers are known to disagree about is refused before: backslashes, white space and control characters.
     """
-    import urllib3
+    from urllib3.exceptions import LocationParseError
+    from urllib3.util import parse_url
 
     if "\\" in url or any(letter.isspace() or not letter.isprintable() for letter in url):
         return "not a URL: it has a backslash, white space or a control character in it"
     try:
-        parts = urllib3.util.parse_url(url)
+        parts = parse_url(url)
         scheme, host = parts.scheme, (parts.host or "").strip("[]")
-    except urllib3.exceptions.LocationParseError:
+    except LocationParseError:
         return "not a URL"
     if scheme == "https" and host:
         return None

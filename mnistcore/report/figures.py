@@ -10,7 +10,7 @@ import functools
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
+    from matplotlib.typing import RcKeyType
 
 # Blue and vermilion of Okabe and Ito's palette: told apart with every kind of colour vision, and in grey.
 BLUE, VERMILION, PAPER = "#0072b2", "#d55e00", "#ffffff"
 INK, FAINT, PALE = "#1f2430", "#666d7a", "#e6e9ee"
 
-STYLE = {
+STYLE: "dict[RcKeyType, Any]" = {
     "axes.axisbelow": True,
     "axes.edgecolor": "#b4bac4",
     "axes.labelcolor": FAINT,
@@ -220,7 +221,7 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> "Figure":
     for axis, what in ((axes.xaxis, "predicted"), (axes.yaxis, "actual")):
         axis.set_major_locator(FixedLocator(range(classes)))
         axis.set_major_formatter(FixedFormatter(list(names)))
-        axis.set_minor_locator(FixedLocator(np.arange(classes + 1) - 0.5))
+        axis.set_minor_locator(FixedLocator([edge - 0.5 for edge in range(classes + 1)]))
         axis.set_label_text(what)
     if max(len(name) for name in names) > 3:
         axes.tick_params(axis="x", labelrotation=90)
@@ -422,7 +423,7 @@ def _percent(value: float, decimals: int = 2) -> str:
     return f"{100 * value:.{decimals}f} %"
 
 
-def _percent_tick(value: float, _: int) -> str:
+def _percent_tick(value: float, _: float) -> str:
     return f"{100 * value:.4g} %"
 
 

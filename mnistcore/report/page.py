@@ -136,7 +136,10 @@ def _render(content: dict[str, Any], data: dict[str, Any], packed: list | None, 
         keep_trailing_newline=True,
     )
     environment.filters |= {"percent": _percent, "thousands": _thousands}
-    inline = {name: Markup((PAGE / f"report.{name}").read_text(encoding="utf-8")) for name in ("css", "js")}
+    inline = {
+        name: Markup((PAGE / f"report.{name}").read_text(encoding="utf-8"))  # noqa: S704  files of our own
+        for name in ("css", "js")
+    }
     template = environment.get_template("report.html.j2")
     return template.render(content, data=data, packed=packed, why_no_pad=why_no_pad, **inline).encode()
 
@@ -215,8 +218,8 @@ def _mistakes(
             {
                 "row": row,
                 "place": place,
-                "actual": classes[predictions.actual[row]],
-                "predicted": classes[predictions.predicted[row]],
+                "actual": classes[int(predictions.actual[row])],
+                "predicted": classes[int(predictions.predicted[row])],
                 "confidence": float(predictions.confidence[row]),
                 "best": [(classes[name], float(np.clip(output[name], 0, 1))) for name in best],
             }
