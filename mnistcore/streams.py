@@ -6,8 +6,11 @@ dropout) never shifts another (say, shuffling).
 """
 
 import zlib
+from typing import Annotated
 
 import numpy as np
+
+from mnistcore.arguments import ArgumentError, Bounds, check
 
 
 def stream(seed: int, purpose: str, *position: int) -> np.random.Generator:
@@ -15,5 +18,29 @@ def stream(seed: int, purpose: str, *position: int) -> np.random.Generator:
 
     The same arguments give the same draws on any machine; different ones give
     independent streams (NumPy's SeedSequence hashes them together).
+
+    Raises
+    ------
+    ArgumentError : for a seed or a position that is not a whole number from 0
     """
-    return np.random.Generator(np.random.SFC64([seed, zlib.crc32(purpose.encode()), *position]))
+    try:
+        return np.random.Generator(np.random.SFC64([seed, zlib.crc32(purpose.encode()), *position]))
+    except (
+        TypeError,
+        ValueError,
+        AttributeError,
+    ):  # looked at only now: a stream is made in the middle of a step
+        problem = "should be whole numbers from 0 around the name of a purpose"
+        raise ArgumentError("stream", (), problem, (seed, purpose, *position)) from None
+
+
+def legacy_stream(seed: int) -> np.random.RandomState:
+    """NumPy's generator of before 2019, as old notebooks seeded it: to draw the very weights that they drew.
+
+    Raises
+    ------
+    ArgumentError : for a seed that it does not take
+    """
+    return np.random.RandomState(
+        check(Annotated[int, Bounds(least=0, below=2**32)], seed, "legacy_stream", "seed")
+    )

@@ -9,15 +9,17 @@ batches an epoch has, with the smaller last one kept or dropped.
 import json
 import os
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
+from mnistcore.arguments import ArgumentError, Count, Whole, check, check_array
 from mnistcore.arrays import writing_array
 from mnistcore.data.parts import Part, open_part
 from mnistcore.errors import InputError
 from mnistcore.files import replacing
 
+Remainder = Literal["keep", "drop"]
 GATHERED = 1 << 23  # bytes at a time: memory does not depend on how many there are
 
 
@@ -116,7 +118,15 @@ def write_batches_description(path: str | os.PathLike[str], description: Batches
 
 
 def size_of(examples: int, batch_size: int, remainder: str) -> Size:
-    """How `examples` fall into batches, the smaller last one kept or dropped."""
+    """How `examples` fall into batches, the smaller last one kept or dropped.
+
+    Raises
+    ------
+    InputError : for numbers or a `remainder` that cannot be
+    """
+    examples = check(Whole, examples, "size_of", "examples")
+    batch_size = check(Count, batch_size, "size_of", "batch_size")
+    check(Remainder, remainder, "size_of", "remainder")
     whole, left = divmod(examples, batch_size)
     if remainder == "keep" and left:
         return Size(examples, whole + 1, left)
@@ -128,8 +138,21 @@ def gather(source: str | os.PathLike[str], rows: np.ndarray, destination: str | 
 
     `source` is a .npy file that `open_part` has accepted. Its rows are read one by one into a small buffer,
     and not through a memory map, of which in the end all pages would be resident.
+
+    Raises
+    ------
+    InputError : for a row that `source` does not have
     """
-    array = np.load(source, mmap_mode="r", allow_pickle=False)
+    try:
+        array = np.load(source, mmap_mode="r", allow_pickle=False)
+    except (FileNotFoundError, ValueError, EOFError):
+        raise InputError(f"{source}: not found, or not a .npy file; run the stage that makes it") from None
+    if not array.ndim or not array.flags.c_contiguous:
+        raise InputError(f"{source}: {array.ndim} dimensions, or not in C order; run the stage that makes it")
+    check_array(rows, "gather", "rows", kinds="iu", shape=(None,))
+    if len(rows) and not 0 <= rows.min() <= rows.max() < len(array):
+        problem = f"should be from 0 to {len(array) - 1}, are {rows.min()} to {rows.max()}"
+        raise ArgumentError("gather", ("rows",), problem)
     width = array.strides[0]
     chunk = max(1, GATHERED // width)
     buffer = np.empty((min(chunk, len(rows)), *array.shape[1:]), array.dtype)

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from mnistcore.arguments import Whole, check, check_array
+from mnistcore.data.labels import MOST_CLASSES, check_labels
 from mnistcore.errors import InputError
 from mnistcore.streams import stream
 
@@ -23,10 +25,13 @@ def split(labels: np.ndarray, held_out: int, seed: int) -> tuple[np.ndarray, np.
 
     Raises
     ------
-    InputError : nothing would be left to train on
+    InputError : nothing would be left to train on; or labels that are no classes
     """
+    check_array(labels, "split", "labels", kinds="iu", shape=(None,))
+    held_out, seed = check(Whole, held_out, "split", "held_out"), check(Whole, seed, "split", "seed")
     if held_out >= len(labels):
         raise InputError(f"{held_out:,} of {len(labels):,} examples held out leave none to train on")
+    check_labels(labels, MOST_CLASSES, "split")
     counts = np.bincount(labels)
     quotas, remainders = np.divmod(counts.astype(np.int64) * held_out, len(labels))
     most = np.argsort(-remainders, kind="stable")[: held_out - quotas.sum()]

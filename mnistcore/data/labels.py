@@ -1,8 +1,14 @@
 """Labels: whether they are classes of the data set, and their one-hot form."""
 
+from typing import Annotated
+
 import numpy as np
 
+from mnistcore.arguments import Bounds, Whole, check, check_array, check_dtype
 from mnistcore.errors import InputError
+
+MOST_CLASSES = 1_000_000
+Classes = Annotated[int, Bounds(least=1, most=MOST_CLASSES)]
 
 
 def check_labels(labels: np.ndarray, classes: int, name: str, first: int = 0) -> None:
@@ -17,7 +23,10 @@ def check_labels(labels: np.ndarray, classes: int, name: str, first: int = 0) ->
     ------
     InputError : names the first wrong one
     """
-    wrong = labels >= classes
+    check_array(labels, "check_labels", "labels", kinds="iu", shape=(None,))
+    check(Classes, classes, "check_labels", "classes")
+    check(Whole, first, "check_labels", "first")
+    wrong = (labels < 0) | (labels >= classes)
     if wrong.any():
         at = int(wrong.argmax())
         raise InputError(
@@ -26,7 +35,19 @@ def check_labels(labels: np.ndarray, classes: int, name: str, first: int = 0) ->
 
 
 def one_hot(labels: np.ndarray, classes: int, dtype: np.typing.DTypeLike) -> np.ndarray:
-    """(N, `classes`) array of zeros with a one in row i at `labels[i]`."""
+    """(N, `classes`) array of zeros with a one in row i at `labels[i]`.
+
+    Parameters
+    ----------
+    labels : (N,), integers
+    dtype : float32 or float64
+
+    Raises
+    ------
+    InputError : for a label that is no class
+    """
+    check_labels(labels, classes, "one_hot")
+    dtype = check_dtype(dtype, "one_hot")
     targets = np.zeros((len(labels), classes), dtype)
     targets[np.arange(len(labels)), labels] = 1
     return targets

@@ -2,18 +2,22 @@
 
 import os
 from collections.abc import Iterable
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, get_args
 
 import numpy as np
 
+from mnistcore.arguments import ArgumentError, Bounds, OneOf, Precision, check, check_array, check_dtype
 from mnistcore.arrays import load_arrays
 from mnistcore.errors import InputError
 from mnistcore.files import replacing
 
 METHODS = ("divide", "min-max", "standardize")
+Side = Annotated[int, Bounds(least=1, most=65_536)]
 
 
-class Normalizer(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Normalizer:
     """A fitted normalisation; make one with `divide` or `fit`, or `load` a stored one.
 
     Attributes
@@ -21,12 +25,32 @@ class Normalizer(NamedTuple):
     method : one of METHODS
     offset, scale : (rows · columns,), of the dtype the normalised images shall have
     image_shape : (rows, columns) of the images it was fitted on
+
+    Raises
+    ------
+    ArgumentError : for what is no normalisation
     """
 
     method: str
     offset: np.ndarray
     scale: np.ndarray
     image_shape: tuple[int, int]
+
+    def __post_init__(self) -> None:
+        offset = check_array(self.offset, "Normalizer", "offset", kinds="f", shape=(None,))
+        scale = check_array(self.scale, "Normalizer", "scale", kinds="f", shape=(None,))
+        check(Precision, offset.dtype.name, "Normalizer", "offset", "dtype")
+        if self.method not in METHODS:
+            raise ArgumentError("Normalizer", ("method",), f"{self.method!r} is none of {', '.join(METHODS)}")
+        rows, columns = _shape(self.image_shape, "Normalizer")
+        if not rows * columns == len(offset) == len(scale):
+            problem = f"{len(offset)} offsets and {len(scale)} scales for {rows} × {columns} pixels"
+            raise ArgumentError("Normalizer", ("image_shape",), problem)
+        if offset.dtype != scale.dtype:
+            raise ArgumentError("Normalizer", ("scale",), f"offset is {offset.dtype}, scale {scale.dtype}")
+        if not np.isfinite(offset).all() or not np.isfinite(scale).all() or not (scale > 0).all():
+            problem = "should be finite and positive, and offset finite"
+            raise ArgumentError("Normalizer", ("scale",), problem)
 
     def transform(self, images: np.ndarray) -> np.ndarray:
         """Normalise images, (N, rows, columns) or (N, features) of any number type.
@@ -40,6 +64,8 @@ class Normalizer(NamedTuple):
         InputError : the images have another number of pixels
         """
         rows, columns = self.image_shape
+        if not isinstance(images, np.ndarray) or images.dtype.kind not in "fiu" or not images.ndim:
+            raise ArgumentError("Normalizer.transform", ("images",), "should be an array of numbers", images)
         if images.shape[1:] not in ((rows, columns), (rows * columns,)):
             raise InputError(
                 f"images of shape {images.shape[1:]} for a normalizer of {rows} × {columns} pixels"
@@ -68,7 +94,7 @@ class Normalizer(NamedTuple):
         ------
         InputError : missing, damaged, or not a normaliser that `save` could have written
         """
-        floats = ("float32", "float64")
+        floats = get_args(Precision)
         stored = load_arrays(
             path,
             {
@@ -78,19 +104,15 @@ class Normalizer(NamedTuple):
                 "image_shape": ("int64", (2,)),
             },
         )
-        method, offset, scale = str(stored["method"]), stored["offset"], stored["scale"]
-        rows, columns = (int(length) for length in stored["image_shape"])
-        if method not in METHODS:
-            raise InputError(f"{path}: method {method!r} is none of {', '.join(METHODS)}")
-        if rows < 1 or columns < 1 or not rows * columns == len(offset) == len(scale):
-            raise InputError(
-                f"{path}: {len(offset)} offsets and {len(scale)} scales for {rows} × {columns} pixels"
-            )
-        if offset.dtype != scale.dtype:
-            raise InputError(f"{path}: offset is {offset.dtype}, scale {scale.dtype}")
-        if not np.isfinite(offset).all() or not np.isfinite(scale).all() or not (scale > 0).all():
-            raise InputError(f"{path}: offsets should be finite, scales finite and positive")
-        return cls(method, offset, scale, (rows, columns))
+        rows, columns = stored["image_shape"].tolist()
+        try:
+            return cls(str(stored["method"]), stored["offset"], stored["scale"], (rows, columns))
+        except ArgumentError as error:
+            raise InputError(f"{path}: {error.line()}") from None
+
+
+def _shape(shape: tuple[int, int], owner: str) -> tuple[int, int]:
+    return check(tuple[Side, Side], shape, owner, "image_shape")
 
 
 def divide(divisor: float, image_shape: tuple[int, int], dtype: np.typing.DTypeLike) -> Normalizer:
@@ -100,8 +122,11 @@ def divide(divisor: float, image_shape: tuple[int, int], dtype: np.typing.DTypeL
     ------
     InputError : the divisor is not positive, or too large or too small for `dtype`
     """
-    features = image_shape[0] * image_shape[1]
+    rows, columns = _shape(image_shape, "divide")
+    features = rows * columns
+    dtype = check_dtype(dtype, "divide")
     largest = float(np.finfo(dtype).max)
+    divisor = check(float, divisor, "divide", "divisor")
     if not (0 < divisor <= largest and 255 / divisor <= largest):
         raise InputError(
             f"divisor {divisor:g}: should be positive, and 255 divided by it finite in {np.dtype(dtype)}"
@@ -122,12 +147,23 @@ def fit(
     Parameters
     ----------
     chunks : the training images, uint8, (n, rows, columns) at a time
+
+    Raises
+    ------
+    ArgumentError : for another method, images of other shapes or types, or none
     """
-    features = image_shape[0] * image_shape[1]
+    check(Annotated[str, OneOf(METHODS[1:])], method, "fit", "method")
+    rows, columns = _shape(image_shape, "fit")
+    features, dtype = rows * columns, check_dtype(dtype, "fit")
     count = 0
     low, high = np.full(features, 255, np.int64), np.zeros(features, np.int64)
     total, squares = np.zeros(features, np.int64), np.zeros(features, np.int64)
     for chunk in chunks:
+        check_array(chunk, "fit", "chunks", kinds="u", shape=(None, rows, columns))
+        if chunk.dtype != "uint8":
+            raise ArgumentError("fit", ("chunks",), f"should be uint8, are {chunk.dtype}")
+        if not len(chunk):
+            continue
         pixels = chunk.reshape(len(chunk), features)
         count += len(pixels)
         np.minimum(low, pixels.min(axis=0), out=low)
@@ -136,6 +172,8 @@ def fit(
             total += pixels.sum(axis=0, dtype=np.int64)
             wide = pixels.astype(np.uint16)  # 255² fits
             squares += (wide * wide).sum(axis=0, dtype=np.int64)
+    if not count:
+        raise ArgumentError("fit", ("chunks",), "hold no images")
     constant = low == high
     if method == "min-max":
         offset, scale = low.astype(np.float64), (high - low).astype(np.float64)

@@ -7,11 +7,15 @@ have to do with the latter two is said once, in `predict`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
+from mnistcore.arguments import ArgumentError, AtLeast, Bounds, Whole, check, check_array
+
 DECIMALS = 6  # of every number in a metrics file: far below the noise, and a diff of two files stays readable
+Classes = Annotated[int, Bounds(least=1, most=10_000)]  # a confusion matrix of more would fill the memory
+Bins = Annotated[int, Bounds(least=1, most=1_000_000)]
 Z_95 = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
 
 
@@ -31,7 +35,14 @@ def predict(outputs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     -------
     predicted : (examples,) int64
     confidence : (examples,) float64 in [0, 1]
+
+    Raises
+    ------
+    ArgumentError : for outputs that are not finite, or none
     """
+    check_array(outputs, "predict", "outputs", kinds="f", shape=(None, None))
+    if not outputs.shape[1] or not np.isfinite(outputs).all():
+        raise ArgumentError("predict", ("outputs",), "should be finite, of one class or more")
     predicted = outputs.argmax(axis=1)
     winning = np.take_along_axis(outputs, predicted[:, None], axis=1)[:, 0]
     return predicted, np.clip(winning.astype(np.float64), 0.0, 1.0)
@@ -47,6 +58,8 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
     Source: E. B. Wilson (1927), J. Am. Stat. Assoc. 22, 209–212; method 3 of
     R. G. Newcombe (1998), Statistics in Medicine 17, 857–872.
     """
+    trials = check(Whole, trials, "wilson_interval", "trials")
+    successes = check(Annotated[int, Bounds(least=0, most=trials)], successes, "wilson_interval", "successes")
     if trials == 0:
         return 0.0, 1.0
     proportion, square = successes / trials, Z_95**2
@@ -57,8 +70,20 @@ def wilson_interval(successes: int, trials: int) -> tuple[float, float]:
 
 
 def confusion_matrix(actual: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """How often each class (row) was taken for each class (column): (classes, classes) int64."""
-    pairs = actual.astype(np.int64) * classes + predicted
+    """How often each class (row) was taken for each class (column): (classes, classes) int64.
+
+    Raises
+    ------
+    ArgumentError : for a class beyond 0 to `classes` − 1, or arrays (examples,) of different lengths
+    """
+    classes = check(Classes, classes, "confusion_matrix", "classes")
+    check_array(actual, "confusion_matrix", "actual", kinds="iu", shape=(None,))
+    check_array(predicted, "confusion_matrix", "predicted", kinds="iu", shape=(len(actual),))
+    for name, column in (("actual", actual), ("predicted", predicted)):
+        if len(column) and not 0 <= column.min() <= column.max() < classes:
+            problem = f"should be classes from 0 to {classes - 1}, are {column.min()} to {column.max()}"
+            raise ArgumentError("confusion_matrix", (name,), problem)
+    pairs = actual.astype(np.int64) * classes + predicted.astype(np.int64)
     return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
@@ -67,7 +92,12 @@ def precision_and_recall(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
     Returns two (classes,) float64 arrays. A class that was never predicted has
     precision 0, a class without examples recall 0, as in scikit-learn.
+
+    Raises
+    ------
+    ArgumentError : for what `confusion_matrix` could not have made
     """
+    _check_confusion(confusion, "precision_and_recall")
     found = np.diag(confusion).astype(np.float64)
     precision = found / np.maximum(confusion.sum(axis=0), 1)
     recall = found / np.maximum(confusion.sum(axis=1), 1)
@@ -75,16 +105,30 @@ def precision_and_recall(confusion: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def macro_f1(confusion: np.ndarray) -> float:
-    """The harmonic mean of precision and recall, averaged over the classes that occur at all."""
+    """The harmonic mean of precision and recall, averaged over the classes that occur at all.
+
+    Raises
+    ------
+    ArgumentError : for what `confusion_matrix` could not have made, or where no class occurs
+    """
+    _check_confusion(confusion, "macro_f1")
+    if not confusion.any():
+        raise ArgumentError("macro_f1", ("confusion",), "counts no example")
     found = np.diag(confusion)
     named = confusion.sum(axis=0) + confusion.sum(axis=1)  # F1 = 2·found / (predicted + actual)
     occurs = named > 0
     return float(np.mean(2 * found[occurs] / named[occurs]))
 
 
-@dataclass(frozen=True)
+def _check_confusion(confusion: np.ndarray, owner: str) -> None:
+    check_array(confusion, owner, "confusion", kinds="iu", shape=(None, None))
+    if confusion.shape[0] != confusion.shape[1] or (confusion < 0).any():
+        raise ArgumentError(owner, ("confusion",), "should be counts, as many rows as columns", confusion)
+
+
+@dataclass(frozen=True, eq=False)
 class Reliability:
-    """What confidence is worth, in bins of equal width over [0, 1].
+    """What confidence is worth, in bins of equal width over [0, 1]; at least one bin is filled.
 
     `counts` (bins,) int64, and for each bin the mean `confidence` and the
     `accuracy` of the predictions in it, (bins,) float64, NaN in an empty one.
@@ -93,6 +137,15 @@ class Reliability:
     counts: np.ndarray
     confidence: np.ndarray
     accuracy: np.ndarray
+
+    def __post_init__(self) -> None:
+        counts = check_array(self.counts, "Reliability", "counts", kinds="iu", shape=(None,))
+        if not counts.any() or (counts < 0).any():
+            raise ArgumentError("Reliability", ("counts",), "should be 0 or more, and not all 0")
+        for name in ("confidence", "accuracy"):
+            means = check_array(getattr(self, name), "Reliability", name, kinds="f", shape=counts.shape)
+            if not ((means >= 0) & (means <= 1) | (counts == 0)).all():
+                raise ArgumentError("Reliability", (name,), "should be from 0 to 1 in every filled bin")
 
     @property
     def expected_calibration_error(self) -> float:
@@ -113,7 +166,18 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int) -> Relia
     confidence : (examples,) floats in [0, 1]; 0 itself goes into the first bin
     correct : (examples,) bool
     bins : M, how many
+
+    Raises
+    ------
+    ArgumentError : for no predictions, or a confidence beyond [0, 1]
     """
+    bins = check(Bins, bins, "reliability", "bins")
+    check_array(confidence, "reliability", "confidence", kinds="f", shape=(None,))
+    check_array(correct, "reliability", "correct", kinds="b", shape=(len(confidence),))
+    if not (len(confidence) and ((confidence >= 0) & (confidence <= 1)).all()):
+        raise ArgumentError(
+            "reliability", ("confidence",), "should be from 0 to 1, of one prediction or more"
+        )
     # Compared with the very edges a reader would write down, so that 0.3 of ten bins is in (0.2, 0.3].
     place = np.clip(np.searchsorted(np.arange(bins + 1) / bins, confidence, side="left") - 1, 0, bins - 1)
     counts = np.bincount(place, minlength=bins)
@@ -140,8 +204,15 @@ def summary(
     actual, predicted : (examples,) integers, at least one example
     confidence : (examples,) floats in [0, 1]
     loss : the mean of the network's own loss over these examples
+
+    Raises
+    ------
+    ArgumentError : as `confusion_matrix` and `reliability`
     """
-    examples = len(actual)
+    confusion = confusion_matrix(actual, predicted, classes)
+    examples, loss = len(actual), check(float, loss, "summary", "loss")
+    if not examples:
+        raise ArgumentError("summary", ("actual",), "there are no examples")
     correct = predicted == actual
     right = int(np.count_nonzero(correct))
     return {
@@ -150,8 +221,8 @@ def summary(
         "error_rate": (examples - right) / examples,
         "errors": examples - right,
         "examples": examples,
-        "loss": float(loss),
-        "macro_f1": macro_f1(confusion_matrix(actual, predicted, classes)),
+        "loss": loss,
+        "macro_f1": macro_f1(confusion),
         "expected_calibration_error": reliability(
             confidence, correct, calibration_bins
         ).expected_calibration_error,
@@ -160,6 +231,9 @@ def summary(
 
 def per_class(actual: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> dict[str, dict[str, float]]:
     """Precision and recall of each class, under its name."""
+    names = check(tuple[str, ...], names, "per_class", "names")
+    if len(set(names)) < len(names):
+        raise ArgumentError("per_class", ("names",), "has one name twice", names)
     precision, recall = precision_and_recall(confusion_matrix(actual, predicted, len(names)))
     return {
         "precision": dict(zip(names, precision.tolist(), strict=True)),
@@ -168,11 +242,17 @@ def per_class(actual: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -
 
 
 def over_seeds(summaries: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Each scalar metric of several seeds as its mean, standard deviation (n − 1), and each value."""
+    """Each scalar metric of several seeds, two or more, as its mean, standard deviation (n − 1), and each value."""
+    summaries = check(Annotated[tuple[dict, ...], AtLeast(2)], summaries, "over_seeds", "summaries")
+    for place, one in enumerate(summaries):
+        if one.keys() != summaries[0].keys():
+            raise ArgumentError("over_seeds", ("summaries", place), "has other metrics than the first")
     spread = {}
     for name, first in summaries[0].items():
         if isinstance(first, (int, float)) and name != "examples":
             each = [one[name] for one in summaries]
+            for place, value in enumerate(each):
+                check(float, value, "over_seeds", "summaries", place, name)
             spread[name] = {"mean": float(np.mean(each)), "sd": float(np.std(each, ddof=1)), "each": each}
     return spread
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mnistcore.arguments import Count, check, check_array
 from mnistcore.errors import InputError
 from mnistcore.files import replacing
 
@@ -24,7 +25,14 @@ class Predictions(NamedTuple):
 
 
 def write_predictions(path: str | os.PathLike[str], predictions: Predictions) -> None:
-    """Write a line per prediction, confidence to six decimals."""
+    """Write a line per prediction, confidence to six decimals.
+
+    Raises
+    ------
+    InputError : for columns of other types, or of different lengths
+    """
+    for name, column, kinds in zip(Predictions._fields, predictions, ("iu", "iu", "f"), strict=True):
+        check_array(column, "write_predictions", name, kinds=kinds, shape=(len(predictions.actual),))
     with replacing(path, "w") as file:
         file.write(",".join(HEADER) + "\n")
         for actual, predicted, confidence in zip(*(column.tolist() for column in predictions), strict=True):
@@ -38,6 +46,8 @@ def read_predictions(path: str | os.PathLike[str], labels: np.ndarray, classes: 
     ------
     InputError : not such a file, or not the predictions for these images
     """
+    check_array(labels, "read_predictions", "labels", kinds="iu", shape=(None,))
+    check(Count, classes, "read_predictions", "classes")
     again = "run evaluate again"
     try:
         with open(path, encoding="utf-8", newline="") as file:

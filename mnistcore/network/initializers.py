@@ -6,13 +6,16 @@ one they fade; Glorot's, He's and LeCun's rules choose it from the fan-in and fa
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Annotated, Protocol, runtime_checkable
 
 import numpy as np
+
+from mnistcore.arguments import ArgumentError, Checked, Named, NotNegative
 
 Generator = np.random.Generator | np.random.RandomState
 
 
+@runtime_checkable
 class Initializer(Protocol):
     """Draws an array of initial values."""
 
@@ -21,7 +24,7 @@ class Initializer(Protocol):
 
 
 @dataclass(frozen=True)
-class Zeros:
+class Zeros(Checked):
     """All zero; usual for biases."""
 
     def draw(self, shape, fan_in, fan_out, generator):
@@ -29,11 +32,16 @@ class Zeros:
 
 
 @dataclass(frozen=True)
-class Uniform:
+class Uniform(Checked):
     """Uniform in [low, high)."""
 
     low: float = -0.1
     high: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.low > self.high:
+            raise ArgumentError("Uniform", ("low",), f"should not be above high, {self.high}", self.low)
 
     def draw(self, shape, fan_in, fan_out, generator):
         # Written out, since RandomState and Generator share `random` but not the bits of `uniform`.
@@ -41,17 +49,17 @@ class Uniform:
 
 
 @dataclass(frozen=True)
-class Normal:
+class Normal(Checked):
     """Normal around zero with the given standard deviation."""
 
-    deviation: float = 1.0
+    deviation: NotNegative = 1.0
 
     def draw(self, shape, fan_in, fan_out, generator):
         return self.deviation * generator.standard_normal(shape)
 
 
 @dataclass(frozen=True)
-class Glorot:
+class Glorot(Checked):
     """Uniform in ±√(6 / (fan_in + fan_out)), for tanh and sigmoid (Glorot & Bengio 2010, eq. 16)."""
 
     def draw(self, shape, fan_in, fan_out, generator):
@@ -60,7 +68,7 @@ class Glorot:
 
 
 @dataclass(frozen=True)
-class He:
+class He(Checked):
     """Normal with deviation √(2 / fan_in), for relu (He et al. 2015, eq. 10)."""
 
     def draw(self, shape, fan_in, fan_out, generator):
@@ -68,8 +76,19 @@ class He:
 
 
 @dataclass(frozen=True)
-class LeCun:
+class LeCun(Checked):
     """Normal with deviation 1 / √fan_in, which keeps the variance of a linear layer (LeCun et al. 1998, eq. 16)."""
 
     def draw(self, shape, fan_in, fan_out, generator):
         return math.sqrt(1.0 / fan_in) * generator.standard_normal(shape)
+
+
+INITIALIZERS: dict[str, type] = {
+    "zeros": Zeros,
+    "uniform": Uniform,
+    "normal": Normal,
+    "glorot": Glorot,
+    "he": He,
+    "lecun": LeCun,
+}
+AnyInitializer = Annotated[Initializer, Named(INITIALIZERS)]

@@ -3,21 +3,33 @@
 import json
 import os
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from mnistcore.arguments import ArgumentError, Whole, check
 from mnistcore.arrays import load_arrays
 from mnistcore.errors import InputError
 from mnistcore.files import replacing
 from mnistcore.network.network import PRECISIONS, Network
 
 
-def save(path: str | os.PathLike[str], seeds: list[int], networks: list[Network]) -> None:
+def save(path: str | os.PathLike[str], seeds: Sequence[int], networks: Sequence[Network]) -> None:
     """Write networks of one architecture, one per seed, with no time stamp in the file.
 
     The file holds `parameters` (S, P), `seeds` (S,) int64 and `architecture`, JSON text.
+
+    Raises
+    ------
+    ArgumentError : no network, another number of seeds than of networks, or networks of several architectures
     """
+    seeds = check(tuple[Whole, ...], seeds, "model.save", "seeds")
+    networks = check(tuple[Network, ...], networks, "model.save", "networks")
+    if not networks or len(seeds) != len(networks):
+        raise ArgumentError("model.save", ("networks",), f"{len(networks)} for {len(seeds)} seeds")
+    if any(network.architecture() != networks[0].architecture() for network in networks):
+        raise ArgumentError("model.save", ("networks",), "should be of one architecture")
     architecture = json.dumps(networks[0].architecture(), separators=(",", ":"))
     arrays = {
         "parameters": np.stack([network.parameters for network in networks]),

@@ -4,22 +4,35 @@ Each layer's weights and biases are views into the vector, so an optimiser, a
 checkpoint and an average of weights are operations on one array.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 
-from mnistcore.errors import InputError
+from mnistcore.arguments import (
+    ArgumentError,
+    AtLeast,
+    Bounds,
+    Checked,
+    Count,
+    OneOf,
+    Part,
+    Precision,
+    check,
+    check_array,
+)
 from mnistcore.network.activations import ACTIVATIONS
-from mnistcore.network.initializers import Generator, He, Initializer, Zeros
+from mnistcore.network.initializers import AnyInitializer, Generator, He, Zeros
 from mnistcore.network.losses import LOSSES
 
-PRECISIONS = ("float32", "float64")
+PRECISIONS = get_args(Precision)
+Units = Annotated[int, Bounds(least=1, most=1_000_000)]
 
 
 @dataclass(frozen=True)
-class Dense:
+class Dense(Checked):
     """One dense layer: activation(x W + b).
 
     units : outputs of the layer
@@ -28,15 +41,19 @@ class Dense:
     drop_rate : the part of the outputs set to zero in training, in [0, 1) (inverted dropout)
     frozen : what training leaves as it was drawn, of "weights" and "biases"
     weights, biases : how they are drawn
+
+    Raises
+    ------
+    ArgumentError : for a value that cannot be meant
     """
 
-    units: int
-    activation: str = "relu"
+    units: Units
+    activation: Annotated[str, OneOf(ACTIVATIONS)] = "relu"
     bias: bool = True
-    drop_rate: float = 0.0
+    drop_rate: Part = 0.0
     frozen: tuple[Literal["weights", "biases"], ...] = ()
-    weights: Initializer = He()
-    biases: Initializer = Zeros()
+    weights: AnyInitializer = He()
+    biases: AnyInitializer = Zeros()
 
 
 @dataclass(frozen=True)
@@ -67,28 +84,34 @@ class Network:
 
     Raises
     ------
-    InputError : for a combination that cannot be
+    ArgumentError : for a combination that cannot be
     """
 
     def __init__(
         self,
         features: int,
-        layers: list[Dense],
+        layers: Sequence[Dense],
         loss: str = "cross-entropy",
         precision: str = "float32",
         parameters: np.ndarray | None = None,
     ) -> None:
-        _validate(features, layers, loss, precision)
+        features, layers = _validate(features, layers, loss, precision)
         self.features, self.loss, self.precision = features, loss, precision
         sizes = [features, *(dense.units for dense in layers)]
         count = sum(a * b + b * d.bias for (a, b), d in zip(pairwise(sizes), layers, strict=True))
         if parameters is None:
-            parameters = np.zeros(count, precision)
-        if parameters.shape != (count,) or parameters.dtype != precision:
-            raise InputError(
-                f"network: {count:,} parameters of {precision} expected, "
-                f"got an array {parameters.shape} of {parameters.dtype}"
-            )
+            try:
+                parameters = np.zeros(count, precision)
+            except MemoryError:
+                raise ArgumentError(
+                    "Network", ("layers",), f"{count:,} parameters do not fit in memory"
+                ) from None
+        parameters = check_array(parameters, "Network", "parameters", kinds="f", shape=(count,))
+        if parameters.dtype != precision or not (
+            parameters.flags.c_contiguous and parameters.flags.writeable
+        ):
+            problem = f"should be {precision}, writeable and without gaps, is {parameters.dtype}"
+            raise ArgumentError("Network", ("parameters",), problem)
         self.parameters = parameters
         self.layers: list[Layer] = []
         start = 0
@@ -111,6 +134,7 @@ class Network:
 
     def initialize(self, generator: Generator) -> "Network":
         """Draw all parameters, layer by layer, weights before biases; returns the network itself."""
+        check(Generator, generator, "Network.initialize", "generator")
         for layer in self.layers:
             fan_in, units = shape = layer.weights.shape
             layer.weights[...] = layer.dense.weights.draw(shape, fan_in, units, generator)
@@ -123,13 +147,25 @@ class Network:
 
         Of a softmax output these are probabilities that sum to one, of a
         sigmoid output one probability per class, otherwise plain scores.
+
+        chunk : images worked at a time, which bounds the memory
+
+        Raises
+        ------
+        ArgumentError : for images that are not such an array
         """
+        images = self._check_images(images)
+        chunk = check(Count, chunk, "probabilities", "chunk")
         outputs = np.empty((len(images), self.classes), self.precision)
         for start in range(0, len(images), chunk):
             z = self._pre_activations(images[start : start + chunk])
             ACTIVATIONS[self.layers[-1].dense.activation](z)
             outputs[start : start + chunk] = z
         return outputs
+
+    def _check_images(self, images: np.ndarray) -> np.ndarray:
+        """Of any numbers: a network of one precision reads images of the other, and bytes."""
+        return check_array(images, "Network", "images", kinds="fiu", shape=(None, self.features))
 
     def _pre_activations(self, images: np.ndarray) -> np.ndarray:
         """z = a W + b of the output layer, (N, K)."""
@@ -145,6 +181,10 @@ class Network:
 
     def evaluate(self, images: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, float]:
         """The output activations, (N, K), and the mean loss of images (N, features) with targets (N, K)."""
+        images = self._check_images(images)
+        if not len(images):
+            raise ArgumentError("Network", ("images",), "there are none, and so no mean")
+        check_array(targets, "Network", "targets", kinds="f", shape=(len(images), self.classes))
         outputs, activation = self._pre_activations(images), self.layers[-1].dense.activation
         losses = LOSSES[self.loss].losses(outputs, targets, activation)
         ACTIVATIONS[activation](outputs)
@@ -175,24 +215,22 @@ class Network:
         )
 
 
-def _validate(features: int, layers: list[Dense], loss: str, precision: str) -> None:
-    if precision not in PRECISIONS:
-        raise InputError(f"network: precision '{precision}' is not one of {', '.join(PRECISIONS)}")
-    if loss not in LOSSES:
-        raise InputError(f"network: loss '{loss}' is not one of {', '.join(LOSSES)}")
-    if not layers or features < 1 or any(dense.units < 1 for dense in layers):
-        raise InputError("network: needs at least one layer, and at least one unit in each")
-    for number, dense in enumerate(layers, start=1):
-        if dense.activation not in ACTIVATIONS:
-            raise InputError(
-                f"network: layer {number}: activation '{dense.activation}' is not one of {', '.join(ACTIVATIONS)}"
-            )
-        if not 0 <= dense.drop_rate < 1:
-            raise InputError(f"network: layer {number}: drop_rate {dense.drop_rate} is not in [0, 1)")
-    if layers[-1].drop_rate:
-        raise InputError("network: the output layer cannot drop units")
-    if any(dense.activation == "softmax" for dense in layers[:-1]):
-        raise InputError("network: softmax is for the output layer")
+def _validate(
+    features: int, layers: Sequence[Dense], loss: str, precision: str
+) -> tuple[int, Sequence[Dense]]:
+    owner = "Network"
+    features = check(Units, features, owner, "features")
+    layers = check(Annotated[tuple[Dense, ...], AtLeast(1)], layers, owner, "layers")
+    check(Annotated[str, OneOf(LOSSES)], loss, owner, "loss")
+    check(Precision, precision, owner, "precision")
+    *hidden, last = enumerate(layers)
+    for place, dense in hidden:
+        if dense.activation == "softmax":
+            raise ArgumentError(owner, ("layers", place, "activation"), "softmax is for the output layer")
+    if last[1].drop_rate:
+        raise ArgumentError(owner, ("layers", last[0], "drop_rate"), "the output layer cannot drop units")
     output = LOSSES[loss].output
-    if output not in (None, layers[-1].activation):
-        raise InputError(f"network: the loss '{loss}' needs a {output} output, not '{layers[-1].activation}'")
+    if output not in (None, last[1].activation):
+        problem = f"{loss} needs a {output} output, not {last[1].activation}"
+        raise ArgumentError(owner, ("loss",), problem)
+    return features, layers

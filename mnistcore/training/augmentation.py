@@ -26,18 +26,23 @@ where C holds an image's random coefficients.
 
 import math
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
-from mnistcore.errors import InputError
+from mnistcore.arguments import ArgumentError, Bounds, Checked, Part, check, check_dtype
 
 # Images are worked in chunks of about this many pixels (64 images of MNIST): small enough for a core's cache,
 # large enough that NumPy's calls cost little beside their work. Another value makes other bits.
 CHUNK_PIXELS = 50_176
 
 
+Pixels = Annotated[float, Bounds(least=0, most=1000)]
+Side = Annotated[int, Bounds(least=1, most=4096)]
+
+
 @dataclass(frozen=True)
-class Augmentation:
+class Augmentation(Checked):
     """How far images may be distorted; zero switches that distortion off.
 
     Parameters
@@ -51,24 +56,15 @@ class Augmentation:
 
     Raises
     ------
-    InputError : for a value that is negative, not finite, or makes no sense
+    ArgumentError : for a value that is negative, not finite, or makes no sense
     """
 
-    rotation_degrees: float = 0.0
-    scale: float = 0.0
-    shear: float = 0.0
-    translation_pixels: float = 0.0
-    elastic_pixels: float = 0.0
-    elastic_smoothness: float = 4.0
-
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not (math.isfinite(value) and value >= 0):
-                raise InputError(f"augmentation: {name} should be a finite number, 0 or more, is {value!r}")
-        if self.scale >= 1:
-            raise InputError(f"augmentation: scale should be below 1, is {self.scale!r}")
-        if self.elastic_smoothness == 0:
-            raise InputError("augmentation: elastic_smoothness should be above 0 (0 elastic_pixels: none)")
+    rotation_degrees: Annotated[float, Bounds(least=0, most=360)] = 0.0
+    scale: Part = 0.0
+    shear: Annotated[float, Bounds(least=0, most=10)] = 0.0
+    translation_pixels: Pixels = 0.0
+    elastic_pixels: Pixels = 0.0
+    elastic_smoothness: Annotated[float, Bounds(above=0, most=1000)] = 4.0
 
 
 class Augmenter:
@@ -82,18 +78,22 @@ class Augmenter:
 
     Raises
     ------
-    InputError : for images of fewer than two rows or columns
+    ArgumentError : for images of fewer than two rows or columns
     """
 
     def __init__(
         self, settings: Augmentation, image_shape: tuple[int, int], dtype: np.typing.DTypeLike
     ) -> None:
+        settings = check(Augmentation, settings, "Augmenter", "settings")
+        image_shape = check(tuple[Side, Side], image_shape, "Augmenter", "image_shape")
         if min(image_shape) < 2:
             shape = " x ".join(map(str, image_shape))
-            raise InputError(f"augmentation: needs images of at least 2 x 2 pixels, not of {shape}")
+            raise ArgumentError(
+                "Augmenter", ("image_shape",), f"needs images of at least 2 x 2 pixels, not of {shape}"
+            )
         self.settings = settings
         self.rows, self.columns = rows, columns = image_shape
-        dtype = np.dtype(dtype)
+        dtype = check_dtype(dtype, "Augmenter")
         elastic = settings.elastic_pixels > 0
         row_blur, self._row_basis = _basis(rows, settings.elastic_smoothness, elastic, dtype)
         # A uniform draw of width 1 has variance 1/12.

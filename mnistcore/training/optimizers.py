@@ -6,25 +6,31 @@ so that workers can update different stretches at once.
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Annotated, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
+from mnistcore.arguments import Checked, Named, NotNegative, Part, Positive
 
+
+@runtime_checkable
 class Optimizer(Protocol):
     """One step down a gradient.
 
-    learning_rate : what a schedule multiplies
     slots : how many arrays like the parameters it remembers between steps
     rate_folded : whether `update` expects the gradient already multiplied by the learning rate,
         which costs nothing when done on the (batch, classes) gradient of the outputs
     uses_scratch : whether `update` needs room for one more array like the gradient
     """
 
-    learning_rate: float
     slots: ClassVar[int]
     rate_folded: ClassVar[bool]
     uses_scratch: ClassVar[bool]
+
+    @property
+    def learning_rate(self) -> float:
+        """What a schedule multiplies."""
+        ...
 
     def update(
         self, p: np.ndarray, g: np.ndarray, slots: np.ndarray, scratch: np.ndarray, rate: float, step: int
@@ -36,10 +42,10 @@ class Optimizer(Protocol):
 
 
 @dataclass(frozen=True)
-class SGD:
+class SGD(Checked):
     """p ← p − rate · g."""
 
-    learning_rate: float = 0.1
+    learning_rate: Positive = 0.1
     slots: ClassVar[int] = 0
     rate_folded: ClassVar[bool] = True
     uses_scratch: ClassVar[bool] = False
@@ -49,11 +55,11 @@ class SGD:
 
 
 @dataclass(frozen=True)
-class Momentum:
+class Momentum(Checked):
     """v ← momentum · v − rate · g;  p ← p + v (Polyak 1964)."""
 
-    learning_rate: float = 0.1
-    momentum: float = 0.9
+    learning_rate: Positive = 0.1
+    momentum: Part = 0.9
     slots: ClassVar[int] = 1
     rate_folded: ClassVar[bool] = True
     uses_scratch: ClassVar[bool] = False
@@ -66,11 +72,11 @@ class Momentum:
 
 
 @dataclass(frozen=True)
-class Nesterov:
+class Nesterov(Checked):
     """v ← momentum · v − rate · g;  p ← p + momentum · v − rate · g (Sutskever et al. 2013, rewritten)."""
 
-    learning_rate: float = 0.1
-    momentum: float = 0.9
+    learning_rate: Positive = 0.1
+    momentum: Part = 0.9
     slots: ClassVar[int] = 1
     rate_folded: ClassVar[bool] = True
     uses_scratch: ClassVar[bool] = True
@@ -85,17 +91,17 @@ class Nesterov:
 
 
 @dataclass(frozen=True)
-class Adam:
+class Adam(Checked):
     """Steps scaled by running means of the gradient and its square (Kingma & Ba 2015).
 
     m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²
     p ← p − rate · √(1 − β₂ᵗ) / (1 − β₁ᵗ) · m / (√v + ε), the order given at the end of their section 2.
     """
 
-    learning_rate: float = 0.001
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
+    learning_rate: Positive = 0.001
+    beta1: Part = 0.9
+    beta2: Part = 0.999
+    epsilon: Positive = 1e-8
     slots: ClassVar[int] = 2
     rate_folded: ClassVar[bool] = False
     uses_scratch: ClassVar[bool] = True
@@ -124,8 +130,18 @@ class AdamW(Adam):
     Biases decay too, as in the paper.
     """
 
-    weight_decay: float = 0.01
+    weight_decay: NotNegative = 0.01
 
     def update(self, p, g, slots, scratch, rate, step):
         np.multiply(p, 1 - rate * self.weight_decay, out=p)
         super().update(p, g, slots, scratch, rate, step)
+
+
+OPTIMIZERS: dict[str, type] = {
+    "sgd": SGD,
+    "momentum": Momentum,
+    "nesterov": Nesterov,
+    "adam": Adam,
+    "adamw": AdamW,
+}
+AnyOptimizer = Annotated[Optimizer, Named(OPTIMIZERS)]

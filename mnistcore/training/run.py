@@ -17,8 +17,7 @@ from mnistcore.training.checkpoint import Checkpoint, State
 from mnistcore.training.dropout import Dropout
 from mnistcore.training.history import Epoch
 from mnistcore.training.optimizers import SGD
-from mnistcore.training.settings import Examples, Settings
-from mnistcore.training.stopping import Patience
+from mnistcore.training.settings import Examples, Settings, check_run
 
 # Steps between two looks at the losses, the clock and the progress bar: so many, or as many as have so many examples.
 STEPS, REPORTED = 64, 1024
@@ -55,12 +54,9 @@ def train(
     Raises
     ------
     Diverged : when the loss becomes infinite or NaN; a checkpoint is left as it was before
-    InputError : when there is nothing to train on, or nothing to measure patience by
+    InputError : for what cannot be meant, or does not fit together; see `check_run`
     """
-    if not len(examples.images):
-        raise InputError("training: there are no examples")
-    if isinstance(settings.stopping, Patience) and (validation is None or not len(validation.images)):
-        raise InputError("training: stopping by patience goes by the validation loss; hold some examples out")
+    check_run(network, examples, settings, validation, seed, workers)
     with np.errstate(all="ignore"):
         run = _Run(network, examples, settings, validation, seed, workers, checkpoint, on_progress)
         run.resume()

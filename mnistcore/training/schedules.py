@@ -3,9 +3,12 @@
 import bisect
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Annotated, ClassVar, Protocol, runtime_checkable
+
+from mnistcore.arguments import ArgumentError, AtLeast, Checked, Count, Named, NotNegative, Positive
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """The learning-rate multiplier of a step.
 
@@ -22,7 +25,7 @@ class Schedule(Protocol):
 
 
 @dataclass(frozen=True)
-class Constant:
+class Constant(Checked):
     """Always 1."""
 
     needs_clean_loss: ClassVar[bool] = False
@@ -32,23 +35,29 @@ class Constant:
 
 
 @dataclass(frozen=True)
-class Steps:
+class Steps(Checked):
     """Changes after given numbers of epochs: factors[k] once after[k] epochs are done, 1 before."""
 
-    after: tuple[int, ...]
-    factors: tuple[float, ...]
+    after: Annotated[tuple[Count, ...], AtLeast(1)]
+    factors: tuple[NotNegative, ...]
     needs_clean_loss: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if list(self.after) != sorted(set(self.after)):
+            raise ArgumentError("Steps", ("after",), "should be ascending", self.after)
+        _check_pairs(self.factors, self.after, "Steps", "after")
 
     def multiplier(self, progress, epochs, clean_loss):
         return (1.0, *self.factors)[bisect.bisect_right(self.after, progress)]
 
 
 @dataclass(frozen=True)
-class Cosine:
+class Cosine(Checked):
     """Rises linearly from 0 over the warm-up, then falls along half a cosine to `final` (Loshchilov & Hutter 2017)."""
 
-    warmup_epochs: float = 0.0
-    final: float = 0.0
+    warmup_epochs: NotNegative = 0.0
+    final: NotNegative = 0.0
     needs_clean_loss: ClassVar[bool] = False
 
     def multiplier(self, progress, epochs, clean_loss):
@@ -59,16 +68,36 @@ class Cosine:
 
 
 @dataclass(frozen=True)
-class LossBands:
+class LossBands(Checked):
     """Falls with the training loss, measured without dropout after each epoch.
 
     Below losses[k] the multiplier is factors[k]; losses descend.
     """
 
-    losses: tuple[float, ...]
-    factors: tuple[float, ...]
+    losses: Annotated[tuple[Positive, ...], AtLeast(1)]
+    factors: tuple[NotNegative, ...]
     needs_clean_loss: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if list(self.losses) != sorted(set(self.losses), reverse=True):
+            raise ArgumentError("LossBands", ("losses",), "should be descending", self.losses)
+        _check_pairs(self.factors, self.losses, "LossBands", "losses")
 
     def multiplier(self, progress, epochs, clean_loss):
         passed = sum(clean_loss < bound for bound in self.losses)
         return (1.0, *self.factors)[passed]
+
+
+def _check_pairs(factors: tuple[float, ...], places: tuple[float, ...], owner: str, name: str) -> None:
+    if len(factors) != len(places):
+        raise ArgumentError(owner, ("factors",), f"should be one for each of `{name}`", factors)
+
+
+SCHEDULES: dict[str, type] = {
+    "constant": Constant,
+    "steps": Steps,
+    "cosine": Cosine,
+    "loss-bands": LossBands,
+}
+AnySchedule = Annotated[Schedule, Named(SCHEDULES)]

@@ -1,11 +1,13 @@
 """Stopping rules: when training ends before its last epoch."""
 
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import Annotated, ClassVar, Protocol, runtime_checkable
 
+from mnistcore.arguments import Checked, Count, Named, Positive
 from mnistcore.training.history import Epoch
 
 
+@runtime_checkable
 class Stopping(Protocol):
     """Decides after each epoch.
 
@@ -21,10 +23,10 @@ class Stopping(Protocol):
 
 
 @dataclass(frozen=True)
-class LossTarget:
+class LossTarget(Checked):
     """Stops when the training loss, measured without dropout, falls below `loss`."""
 
-    loss: float
+    loss: Positive
     needs_clean_loss: ClassVar[bool] = True
     keeps_best: ClassVar[bool] = False
 
@@ -33,10 +35,10 @@ class LossTarget:
 
 
 @dataclass(frozen=True)
-class Patience:
+class Patience(Checked):
     """Stops when the validation loss has not fallen for `epochs` epochs; keeps the weights where it was lowest."""
 
-    epochs: int
+    epochs: Count
     needs_clean_loss: ClassVar[bool] = False
     keeps_best: ClassVar[bool] = True
 
@@ -46,7 +48,7 @@ class Patience:
 
 
 @dataclass(frozen=True)
-class FirstRise:
+class FirstRise(Checked):
     """Stops at the first epoch whose training loss, as summed while training, is above that of the epoch before."""
 
     needs_clean_loss: ClassVar[bool] = False
@@ -54,3 +56,11 @@ class FirstRise:
 
     def stops(self, history):
         return len(history) > 1 and history[-1].train_loss > history[-2].train_loss
+
+
+STOPPING_RULES: dict[str, type] = {
+    "loss-target": LossTarget,
+    "patience": Patience,
+    "first-rise": FirstRise,
+}
+AnyStopping = Annotated[Stopping, Named(STOPPING_RULES)]

@@ -102,19 +102,20 @@ class TestStored:
     @pytest.mark.parametrize(
         ("change", "words"),
         [
-            ({"method": "other"}, "method 'other' is none of"),
+            ({"method": "other"}, "method: 'other' is none of"),
             ({"offset": np.zeros(5, "float32")}, "5 offsets and 6 scales"),
             ({"offset": np.zeros(6, "float64")}, "offset is float64, scale float32"),
             ({"offset": np.full(6, np.nan, "float32")}, "finite"),
             ({"scale": np.zeros(6, "float32")}, "positive"),
             ({"scale": np.ones(6, "int32")}, "is int32, and should be float32 or float64"),
             ({"image_shape": (2, 4)}, "2 × 4"),
-            ({"image_shape": (-2, -3)}, "-2 × -3"),
+            ({"image_shape": (-2, -3)}, "image_shape.0: should be greater than or equal to 1, is -2"),
         ],
     )
     def test_what_save_could_not_have_written_is_refused(self, tmp_path, change, words):
         path = tmp_path / "normalizer.npz"
-        divide(255, (2, 3), "float32")._replace(**change).save(path)
+        whole = vars(divide(255, (2, 3), "float32")) | change
+        np.savez(path, **whole | {"image_shape": np.array(whole["image_shape"], np.int64)})
         with pytest.raises(InputError, match=words) as caught:
             Normalizer.load(path)
         assert str(caught.value).startswith(f"{path}: ")

@@ -108,18 +108,27 @@ def test_a_model_that_does_not_hold_together_is_refused_in_one_line(tmp_path, ch
 
 
 @pytest.mark.parametrize(
-    ("layers", "loss", "told"),
+    ("layers", "loss", "line"),
     [
-        ([Dense(3, "relu")], "cross-entropy", "needs a softmax output"),
-        ([Dense(3, "softmax")], "binary-cross-entropy", "needs a sigmoid output"),
-        ([Dense(3, "sofmax")], "squared-error", "layer 1: activation 'sofmax'"),
-        ([Dense(3, "softmax"), Dense(3, "softmax")], "cross-entropy", "for the output layer"),
-        ([Dense(3, "softmax", drop_rate=0.5)], "cross-entropy", "output layer cannot drop"),
-        ([Dense(2, drop_rate=1.0), Dense(3, "softmax")], "cross-entropy", "not in [0, 1)"),
-        ([], "cross-entropy", "at least one layer"),
+        ([("relu",)], "cross-entropy", "Network.loss: cross-entropy needs a softmax output, not relu"),
+        ([("softmax",)], "binary-cross-entropy", "Network.loss: binary-cross-entropy needs a sigmoid output, not softmax"),
+        ([("sofmax",)], "squared-error", "Dense.activation: should be 'identity', 'relu', 'relu-straight-through', "
+         "'sigmoid', 'tanh' or 'softmax', is 'sofmax'"),
+        ([("softmax",), ("softmax",)], "cross-entropy", "Network.layers.0.activation: softmax is for the output layer"),
+        ([("softmax", True, 0.5)], "cross-entropy", "Network.layers.0.drop_rate: the output layer cannot drop units"),
+        ([("relu", True, 1.0), ("softmax",)], "cross-entropy", "Dense.drop_rate: should be less than 1, is 1.0"),
+        ([], "cross-entropy", "Network.layers: should have at least 1 item, is ()"),
     ],
-)
-def test_impossible_networks_are_refused(layers, loss, told):
+)  # fmt: skip
+def test_impossible_networks_are_refused(layers, loss, line):
     with pytest.raises(InputError) as caught:
-        Network(6, layers, loss)
-    assert told in str(caught.value)
+        Network(6, [Dense(3, *layer) for layer in layers], loss)
+    assert str(caught.value) == line
+
+
+def test_models_of_two_seeds_need_two_networks(tmp_path):
+    networks = [Network(6, LAYERS), Network(7, LAYERS)]
+    for seeds, given in (([3, 5], networks[:1]), ([], []), ([3, 5], networks), ([-1], networks[:1])):
+        with pytest.raises(InputError, match=r"model\.save"):
+            model.save(tmp_path / "model.npz", seeds, given)
+    assert not (tmp_path / "model.npz").exists()

@@ -56,7 +56,7 @@ def test_twenty_steps(name, activation, alpha):
     )  # fmt: skip
     theirs.fit(images, labels)
     # scikit-learn divides its decay by the batch, ours stands beside the mean loss.
-    settings = Settings(EPOCHS, BATCH, optimizer=optimizer, shuffle=False, l2=alpha / BATCH)
+    settings = Settings(epochs=EPOCHS, batch_size=BATCH, optimizer=optimizer, shuffle=False, l2=alpha / BATCH)
     history = train(network, Examples(images, labels), settings)
 
     for layer, weights, biases in zip(network.layers, theirs.coefs_, theirs.intercepts_, strict=True):

@@ -195,10 +195,10 @@ def test_images_are_left_alone_and_may_be_read_only():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"scale": 1.0}, "scale should be below 1"),
-        ({"shear": -0.1}, "shear should be a finite number, 0 or more"),
-        ({"rotation_degrees": float("nan")}, "rotation_degrees should be a finite number"),
-        ({"elastic_smoothness": 0}, "elastic_smoothness should be above 0"),
+        ({"scale": 1.0}, "scale: should be less than 1, is 1.0"),
+        ({"shear": -0.1}, "shear: should be greater than or equal to 0, is -0.1"),
+        ({"rotation_degrees": float("nan")}, "rotation_degrees: should be a finite number"),
+        ({"elastic_smoothness": 0}, "elastic_smoothness: should be greater than 0"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(settings, message):
