@@ -12,7 +12,7 @@ import numbers
 import reprlib
 import types
 from collections.abc import Callable, Collection, Mapping
-from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
@@ -22,7 +22,6 @@ LARGEST = 2**63 - 1  # numbers go into arrays, whose integers have 64 bits
 NOTHING = object()
 
 Path = tuple[Any, ...]
-Value = TypeVar("Value")
 
 
 def shown(value: object) -> str:
@@ -35,7 +34,7 @@ def shown(value: object) -> str:
     short.maxlist = short.maxtuple = short.maxdict = short.maxset = 6
     try:
         return " ".join(short.repr(value).split())
-    except Exception:  # noqa: BLE001  (5,000 digits have no text; somebody's own object may fail in any way)
+    except Exception:  # (5,000 digits have no text; somebody's own object may fail in any way)
         return f"of type {type(value).__name__}"
 
 
