@@ -1,0 +1,62 @@
+"""A worker's clone of the project: one trial after the other runs in it, each from the baseline.
+
+It is a full clone with DVC's index and locks to itself. What it shares is DVC's cache: the project's own where workers
+see the project's folder, one for each machine otherwise.
+"""
+
+import contextlib
+import os
+import shutil
+from configparser import ConfigParser
+from pathlib import Path
+
+from dvc_sweep.git import GitError, git
+from dvc_sweep.hub import Hub
+
+
+class Clone:
+    """A clone in `folder`, which is this object's alone."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._hub: Hub | None = None
+
+    def prepare(self, hub: Hub, subfolder: str, cache: Path, shared: bool) -> None:
+        """Bring the clone to the baseline of `hub`, with no trace of earlier trials but what Git ignores."""
+        if self._hub != hub:
+            self._make(hub, subfolder, cache, shared)
+        git("reset", "--quiet", "--hard", "baseline", cwd=self.folder)
+        git("clean", "--quiet", "-d", "--force", "--force", cwd=self.folder)
+        refs = git("for-each-ref", "--format=delete %(refname)", "refs/exps", cwd=self.folder)
+        git("update-ref", "--no-deref", "--stdin", cwd=self.folder, given=f"{refs}\n" if refs else "")
+
+    def _make(self, hub: Hub, subfolder: str, cache: Path, shared: bool) -> None:
+        self.drop()
+        self.folder.mkdir(parents=True)
+        git("init", "--quiet", "--initial-branch=baseline", cwd=self.folder)
+        git("fetch", "--quiet", "--no-tags", hub.url, hub.baseline, cwd=self.folder)
+        git("reset", "--quiet", "--hard", "FETCH_HEAD", cwd=self.folder)
+        config = ConfigParser(interpolation=None)
+        if shared:  # what the project's own folder says, with its paths made absolute
+            config.read(Path(hub.url) / "config.local")
+        config["cache"] = (dict(config["cache"]) if "cache" in config else {}) | {"dir": str(cache)}
+        local = self.folder / subfolder / ".dvc" / "config.local"
+        with open(local, "w", encoding="utf-8", opener=_private) as file:
+            config.write(file)
+        self._hub = hub
+
+    def drop(self) -> None:
+        """Throw the clone away: it is in doubt."""
+        self._hub = None
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.folder)
+
+    def commit(self, experiment: str) -> str | None:
+        """The commit of an experiment that DVC has made here."""
+        with contextlib.suppress(GitError):
+            return git("rev-parse", "--verify", "--quiet", experiment, cwd=self.folder)
+        return None
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)  # it may hold passwords of a remote

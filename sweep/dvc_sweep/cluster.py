@@ -1,0 +1,53 @@
+"""Where the trials run: processes of this machine, or a Dask cluster that exists."""
+
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import dask
+from distributed import Client, LocalCluster
+
+from dvc_sweep.errors import BadInput
+
+CONNECT = 10.0  # seconds
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def local(workers: int, folder: Path) -> Iterator[str]:
+    """Worker processes on this machine, and the address of their scheduler."""
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters of it, the driver says
+    settings = {
+        "distributed.nanny.pre-spawn-environ": {},
+        "distributed.worker.profile.enabled": False,
+        # What a clone of the project needs of the disk is not for Dask to judge.
+        "distributed.worker.memory.spill": False,
+    }
+    with (
+        dask.config.set(settings),
+        LocalCluster(
+            n_workers=workers, threads_per_worker=1, processes=True, memory_limit=0, dashboard_address=None,
+            local_directory=str(folder), preload="dvc_sweep.cluster", silence_logs=logging.CRITICAL,
+        ) as cluster,
+    ):  # fmt: skip
+        yield cluster.scheduler_address
+
+
+def dask_setup(worker: object) -> None:
+    """Called by Dask in each worker process of `local`: Ctrl-C is the driver's, which shares their terminal."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def connect(address: str) -> Client:
+    """A client of the scheduler at `address`."""
+    try:
+        return Client(address, timeout=CONNECT, set_as_default=False)
+    except (OSError, TimeoutError, ValueError) as error:
+        raise BadInput(f"no scheduler answers at {address} ({' '.join(str(error).split())[:200]})") from None

@@ -1,0 +1,277 @@
+"""The DVC project that a sweep is of: what its pipeline reads and writes, and whether the sweep fits it.
+
+DVC itself is asked, in this process, about the files as they are in the workspace; which are those of the commit
+that the trials start from, because anything else is refused.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from configparser import ConfigParser
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dvc.config import NoRemoteError
+from dvc.exceptions import DvcException
+from dvc.fs import localfs
+from dvc.repo import Repo
+from dvc.repo.experiments.refs import ExpRefInfo
+from dvc.utils.hydra import apply_overrides
+from dvc.utils.serialize import load_path
+
+from dvc_sweep.errors import BadInput
+from dvc_sweep.git import GitError, git
+from dvc_sweep.space import Sweep, nearest, shown
+from dvc_sweep.trial import metric
+
+PARAMETERS = "params.yaml"  # where DVC looks for a parameter whose file is not named
+
+
+@dataclass(frozen=True)
+class Project:
+    """A DVC project in a Git repository, at a commit."""
+
+    root: Path  # of the DVC project
+    repository: Path  # of the Git repository around it
+    commit: str
+
+    @property
+    def subfolder(self) -> str:
+        return os.path.relpath(self.root, self.repository)
+
+    @property
+    def sweeps(self) -> Path:
+        """Where the state of all sweeps is kept; Git ignores it."""
+        return self.root / ".dvc" / "tmp" / "sweeps"
+
+    def experiment(self, name: str) -> str:
+        """The ref that DVC has for an experiment from this commit."""
+        return str(ExpRefInfo(self.commit, name))
+
+
+def find(directory: str) -> Project:
+    """The project in or above `directory`, at its last commit."""
+    try:
+        root = Path(Repo.find_root(directory)).resolve()
+    except DvcException:
+        raise BadInput(f"{directory}: is not in a DVC project; `dvc init` makes one") from None
+    try:
+        repository = Path(git("rev-parse", "--show-toplevel", cwd=root)).resolve()
+        commit = git("rev-parse", "--verify", "HEAD^{commit}", cwd=root)
+    except FileNotFoundError:
+        raise BadInput("git is not installed") from None
+    except GitError as error:
+        raise BadInput(f"{root}: needs Git and a commit to start from ({error})") from None
+    return Project(root, repository, commit)
+
+
+def require_commit(project: Project) -> None:
+    """Refuse changes that the trials would not see, and histories that cannot be cloned."""
+    changed = git("status", "--porcelain", "--untracked-files=no", "--ignore-submodules", cwd=project.root)
+    if changed:
+        files = [line.split(maxsplit=1)[1] for line in changed.splitlines()]
+        more = f" and {len(files) - 3} more" if len(files) > 3 else ""
+        raise BadInput(f"trials start from a commit, and not committed yet: {', '.join(files[:3])}{more}")
+    if git("rev-parse", "--is-shallow-repository", cwd=project.root) == "true":
+        raise BadInput("this clone is shallow, and DVC's experiments need it whole: `git fetch --unshallow`")
+
+
+def taken(project: Project, prefix: str) -> list[str]:
+    """Names of experiments, of any commit, that trials of a sweep called `prefix` would have."""
+    refs = git("for-each-ref", "--format=%(refname:lstrip=4)", "refs/exps/*/*/*", cwd=project.repository)
+    return [name for name in refs.splitlines() if re.fullmatch(re.escape(prefix) + r"-\d+", name)]
+
+
+def cache(project: Project) -> str:
+    """The absolute path of DVC's cache."""
+    with Repo(str(project.root)) as repo:
+        return os.path.abspath(repo.cache.local_cache_dir)
+
+
+def require_remote(project: Project) -> None:
+    """Refuse a project whose outputs have no way from one machine to another."""
+    with Repo(str(project.root)) as repo:
+        try:
+            repo.cloud.get_remote(name=None)
+        except NoRemoteError:
+            raise BadInput("machines that share no folder need a DVC remote: `dvc remote add --default …`") from None
+
+
+def write_config(project: Project, path: Path) -> None:
+    """Write the project's own settings for its clones, with the paths of local remotes made absolute."""
+    with Repo(str(project.root)) as repo:
+        merged = {}
+        for level in ("repo", "local"):
+            for section, values in repo.config.load_one(level).items():
+                if section == "remote":
+                    for name, options in values.items():
+                        merged.setdefault(f"'remote \"{name}\"'", {}).update(options)
+                elif isinstance(values, dict):
+                    merged.setdefault(section, {}).update(values)
+    config = ConfigParser(interpolation=None)
+    for section, values in merged.items():
+        plain = {key: _option(value) for key, value in values.items() if not isinstance(value, dict)}
+        if plain:
+            config[section] = plain
+    with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        config.write(file)
+
+
+def _option(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def check(project: Project, sweep: Sweep) -> None:
+    """Refuse a sweep that does not fit the pipeline: every line of it, before anything runs.
+
+    Raises
+    ------
+    BadInput : naming the key of the sweep, and what is known instead
+    """
+    with contextlib.chdir(project.root), Repo(str(project.root)) as repo:
+        stages = _stages(repo, sweep.target)
+        read = _read_by(stages, project.root)
+        for where, keys in (("space", sweep.space), ("constants", sweep.constants)):
+            for key in keys:
+                _check_key(project.root, where, key, read, sweep.target)
+        outputs = [Path(out.fs_path) for stage in stages for out in stage.outs]
+        _check_output(project.root, outputs, "objective: file", sweep.objective.file)
+        if sweep.pruning:
+            _check_output(project.root, outputs, "pruning: curve", sweep.pruning.curve)
+    metrics = project.root / sweep.objective.file
+    if metrics.exists():
+        value = metric(metrics, sweep.objective.key)
+        if isinstance(value, str):
+            document = load_path(str(metrics), localfs)
+            hint = nearest(sweep.objective.key, _leaves(document)) if value.startswith("has no") else ""
+            raise BadInput(f"objective: key: {sweep.objective.file} {value}{hint}")
+    for point in sweep.corners():
+        _check_values(project.root, point)
+
+
+def _stages(repo: Repo, target: str | None) -> list[Any]:
+    try:
+        found = list(repo.stage.collect(target or "dvc.yaml", with_deps=True))
+    except DvcException as error:
+        names = [stage.addressing for stage in repo.index.stages] if target and (Path("dvc.yaml").exists()) else []
+        raise BadInput(f"target: {target or 'dvc.yaml'}: {error}{nearest(target, names)}") from None
+    return found
+
+
+def _read_by(stages: list[Any], root: Path) -> dict[str, set[str]]:
+    """The parameters that the stages depend on, by file; '' stands for all of a file."""
+    read: dict[str, set[str]] = {}
+    for stage in stages:
+        for dependency in stage.deps:
+            keys = getattr(dependency, "params", None)
+            read.setdefault(os.path.relpath(dependency.fs_path, root), set()).update(keys or [""])
+        text = Path(stage.dvcfile.path).read_text(encoding="utf-8")  # a template takes parameters without declaring them
+        read.setdefault(PARAMETERS, set()).update(re.findall(r"\$\{\s*([\w.-]+)", text))
+    return read
+
+
+def _check_key(root: Path, where: str, key: str, read: dict[str, set[str]], target: str | None) -> None:
+    file, name = split(key)
+    path = root / file
+    try:
+        document = load_path(str(path), localfs)
+    except (DvcException, OSError) as error:
+        raise BadInput(f"{where}: {key}: {file} cannot be read: {error}") from None
+    keys = list(_leaves(document))
+    if name not in keys:
+        raise BadInput(f"{where}: {key}: {file} has no such key{nearest(name, keys)}")
+    declared = read.get(file, set())
+    if not any(one in ("", name) or name.startswith(f"{one}.") or one.startswith(f"{name}.") for one in declared):
+        raise BadInput(f"{where}: {key}: no stage of {target or 'the pipeline'} depends on it")
+
+
+def split(key: str) -> tuple[str, str]:
+    """A parameter's file and its name in it: `other.yaml:train.epochs`, or just `train.epochs`."""
+    file, separator, name = key.rpartition(":")
+    return (file, name) if separator else (PARAMETERS, key)
+
+
+def _leaves(document: Any, prefix: str = "") -> list[str]:
+    """The dotted keys of a document, of branches and of leaves."""
+    found = []
+    items = document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    for key, value in items:
+        found.append(f"{prefix}{key}")
+        found += _leaves(value, f"{prefix}{key}.")
+    return found
+
+
+def _check_output(root: Path, outputs: list[Path], where: str, file: str) -> None:
+    path = Path(os.path.normpath(root / file))
+    if not any(path == output or output in path.parents for output in outputs):
+        names = [os.path.relpath(output, root) for output in outputs]
+        raise BadInput(f"{where}: {file}: no stage of the target writes it{nearest(file, names)}")
+
+
+def override(key: str, value: Any) -> str:
+    """The argument of `dvc exp run --set-param` that sets `key` to `value`, in Hydra's grammar."""
+    return f"{key}={_literal(value)}"
+
+
+def _literal(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        # A backslash stands for itself unless a quote follows the run of them.
+        text = re.sub(r"(\\*)'", lambda found: found[1] * 2 + r"\'", value)
+        return "'" + re.sub(r"(\\+)$", lambda found: found[1] * 2, text) + "'"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_literal, value)) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{_literal(one)}" for key, one in value.items()) + "}"
+    return repr(value)
+
+
+def apply(root: Path, point: dict[str, Any], where: Path) -> None:
+    """Write the values of `point` into copies, under `where`, of the parameter files under `root`, as DVC would."""
+    for key, value in point.items():
+        file, name = split(key)
+        copy = where / file
+        if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(root / file, copy)
+        try:
+            apply_overrides(str(copy), [override(name, value)])
+        except DvcException as error:
+            reason = str(error.__cause__ or error).splitlines()[0]
+            raise BadInput(f"{key}: dvc refuses {shown(value)}: {reason}") from None
+        found = load_path(str(copy), localfs)
+        for part in name.split("."):
+            found = found[int(part)] if isinstance(found, list) else found[part]
+        if found != value and not (isinstance(value, dict) and found.items() >= value.items()):
+            raise BadInput(f"{key}: {shown(value)} would arrive as {shown(found)}")
+
+
+def _check_values(root: Path, point: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        apply(root, point, Path(folder))
+
+
+def ask_pipeline(project: Project, sweep: Sweep) -> None:
+    """Run the sweep's own `check` on parameter files with every choice, and both ends of every range."""
+    if sweep.check is None:
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder) / "clone"
+        git("clone", "--quiet", "--no-tags", str(project.repository), str(clone), cwd=folder)
+        root = clone / project.subfolder
+        for point in sweep.corners():
+            git("reset", "--quiet", "--hard", project.commit, cwd=clone)
+            apply(root, point, root)
+            finished = subprocess.run(sweep.check, shell=True, cwd=root, capture_output=True, text=True, errors="replace")
+            if finished.returncode:
+                lines = [line for line in (finished.stdout + finished.stderr).splitlines() if line.strip()]
+                raise BadInput(f"space: the check refuses it: {lines[-1] if lines else f'exit status {finished.returncode}'}")

@@ -1,0 +1,136 @@
+"""Whether a sweep fits the pipeline is told in one line, before anything runs and with nothing left behind."""
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from digits import SWEEP, Project
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dvc_sweep import project as projects
+from dvc_sweep import space
+from dvc_sweep.__main__ import main
+
+
+@pytest.fixture(scope="module")
+def shared(original: Project) -> Project:
+    """The original project, which these tests do not change."""
+    return original
+
+
+def refused(project: Project, text: str, *options: str) -> str:
+    """The one line with which `run` refuses a sweep."""
+    file = project.root.parent / "sweep.yaml"
+    file.write_text(text)
+    before = project.git("for-each-ref"), project.git("status", "--porcelain")
+    with contextlib.chdir(project.root):
+        result = CliRunner().invoke(main, ["run", str(file), *options], catch_exceptions=False)
+    assert result.exit_code == 2, result.output
+    assert not result.stdout
+    assert before == (project.git("for-each-ref"), project.git("status", "--porcelain"))
+    assert not (project.root / ".dvc/tmp/sweeps/sweep").exists()
+    [line] = result.stderr.splitlines()
+    return line.removeprefix("dvc-sweep: ")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line"),
+    [
+        ("train.learning_rate", "train.learningrate", "space: train.learningrate: params.yaml has no such key; did you mean 'train.learning_rate'?"),
+        ("train.learning_rate", "other.yaml:rate", "space: other.yaml:rate: other.yaml cannot be read: "),
+        ("train.epochs", "train.epoch", "constants: train.epoch: params.yaml has no such key; did you mean 'train.epochs'?"),
+        ("sampler: grid", "target: split\nsampler: grid", "space: train.learning_rate: no stage of split depends on it"),
+        ("sampler: grid", "target: evaluat\nsampler: grid", "target: evaluat: "),
+        ("metrics.json", "metric.json", "objective: file: metric.json: no stage of the target writes it; did you mean 'metrics.json'?"),
+        ("held_out.accuracy", "held_out.acuracy", "objective: key: metrics.json has no 'held_out.acuracy'; did you mean 'held_out.accuracy'?"),
+        ("key: held_out.accuracy", "key: held_out", "objective: key: metrics.json held_out is no number"),
+        ("sampler: grid", "sampler: grid\npruning: {curve: curv.tsv}", "pruning: curve: curv.tsv: no stage of the target writes it; did you mean 'curve.tsv'?"),
+        ("train.l2: [0.0001, 0.01]", "split: [{nope: 1}]", 'split: dvc refuses {"nope": 1}: '),
+        ("sampler: grid", "sampler: grid\ncheck: grep -q 'rate.*0.0*1' params.yaml || { echo the rate is refused; false; }", "space: the check refuses it: the rate is refused"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_the_pipeline_is_refused(shared: Project, old: str, new: str, line: str) -> None:
+    assert old in SWEEP
+    assert refused(shared, SWEEP.replace(old, new)).removeprefix(f"{shared.root.parent}/").startswith(line)
+
+
+def test_options_that_do_not_fit_are_refused(shared: Project) -> None:
+    assert refused(shared, SWEEP.replace("grid", "random")) == "say how many trials: --trials N"
+    assert "cannot be a name" in refused(shared, SWEEP, "--name", "a b")
+    assert "cannot be a name" in refused(shared, SWEEP, "--name", "../x")
+    assert "need a DVC remote" in refused(shared, SWEEP, "--hub", "/tmp/hub.git")
+
+
+def test_a_scheduler_that_does_not_answer_is_told(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dvc_sweep.cluster.CONNECT", 0.5)
+    (project.root.parent / "sweep.yaml").write_text(SWEEP)
+    with contextlib.chdir(project.root):
+        result = CliRunner().invoke(main, ["run", "../sweep.yaml", "--scheduler", "tcp://127.0.0.1:1"])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith("dvc-sweep: no scheduler answers at tcp://127.0.0.1:1")
+    assert len(result.stderr.splitlines()) == 1
+    assert not (project.root / ".dvc/tmp/sweeps/sweep/about.json").exists()
+
+
+def test_changes_without_a_commit_names_in_use_and_other_folders_are_refused(project: Project, tmp_path: Path) -> None:
+    project.write("params.yaml", (project.root / "params.yaml").read_text() + "more: 1\n")
+    assert refused(project, SWEEP) == "trials start from a commit, and not committed yet: params.yaml"
+    project.git("checkout", "--quiet", "params.yaml")
+    project.git("update-ref", f"refs/exps/{project.git('rev-parse', 'HEAD')[:2]}/{'0' * 38}/sweep-3", "HEAD")
+    assert refused(project, SWEEP) == "an experiment called sweep-3 exists; give another --name"
+    with contextlib.chdir(tmp_path):
+        (tmp_path / "sweep.yaml").write_text(SWEEP)
+        result = CliRunner().invoke(main, ["run", "sweep.yaml"])
+    assert result.stderr == "dvc-sweep: .: is not in a DVC project; `dvc init` makes one\n"
+
+
+def test_other_commands_name_what_there_is(shared: Project) -> None:
+    with contextlib.chdir(shared.root):
+        for command in ("show", "resume", "stop"):
+            result = CliRunner().invoke(main, [command, "nothing"])
+            assert (result.exit_code, result.stderr) == (2, "dvc-sweep: no sweep is called 'nothing'; there is none yet\n")
+        assert CliRunner().invoke(main, ["status"]).stdout == "no sweep has been run here\n"
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(codec="utf-8", exclude_characters="$\n\r", exclude_categories=["C", "Zl", "Zp"]), max_size=12),
+    lambda below: st.lists(below, max_size=3),
+    max_leaves=4,
+)  # fmt: skip
+
+
+@given(values)
+@settings(max_examples=60, deadline=None)
+def test_values_arrive_as_they_are(value: Any) -> None:
+    """Written by DVC's own override into a file with comments, and read back by DVC."""
+    with tempfile.TemporaryDirectory() as folder:
+        root, copy = Path(folder) / "root", Path(folder) / "copy"
+        root.mkdir()
+        (root / "params.yaml").write_text("a:  # the first\n  b: 1\n")
+        projects.apply(root, {"a.b": value}, copy)
+
+
+def test_a_template_counts_as_reading(project: Project) -> None:
+    text = (project.root / "dvc.yaml").read_text()
+    project.write("dvc.yaml", text.replace("stage.py train\n", "stage.py train ${extra}\n"))
+    project.write("params.yaml", (project.root / "params.yaml").read_text() + "extra: 1\n")
+    found = projects.find(str(project.root))
+    projects.check(found, space.read(project.write("s.yaml", SWEEP.replace("train.l2: [0.0001, 0.01]", "extra: [1, 2]"))))
+
+
+def test_the_settings_of_the_clones_have_absolute_paths(project: Project, tmp_path: Path) -> None:
+    project.run("dvc", "remote", "add", "--default", "near", "../storage")
+    project.run("dvc", "remote", "add", "--local", "far", "s3://bucket/x")
+    project.run("dvc", "remote", "modify", "--local", "far", "secret_access_key", "x%y")
+    file = tmp_path / "config"
+    projects.write_config(projects.find(str(project.root)), file)
+    assert file.stat().st_mode & 0o077 == 0
+    text = file.read_text()
+    assert f"url = {os.path.realpath(project.root.parent / 'storage')}" in text
+    assert "url = s3://bucket/x" in text and "secret_access_key = x%y" in text
