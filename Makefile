@@ -7,7 +7,7 @@ INSTALL = if uv --version >/dev/null 2>&1; then uv pip install --quiet --python 
 	else $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check "$$@"; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-slow lint check recipes bench lock
+.PHONY: help repro test test-slow lint check recipes sweep bench lock
 
 help:            ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -23,6 +23,12 @@ $(READY): requirements.lock pyproject.toml setup.py checks/pyproject.toml
 # What some targets need on top of it has locks of its own, so that `make repro` stays light.
 .venv/.%: requirements-%.lock $(READY)
 	@set -- --require-hashes -r $<; $(INSTALL)
+	@touch $@
+
+# dvc-sweep with Dask and Optuna.
+.venv/.sweep: requirements-sweep.lock sweep/pyproject.toml $(READY)
+	@set -- --require-hashes -r $<; $(INSTALL)
+	@set -- --no-deps --no-build-isolation --no-index --editable ./sweep; $(INSTALL)
 	@touch $@
 
 repro: $(READY)  ## run the pipeline and print what it reached
@@ -46,6 +52,12 @@ check: $(READY)  ## validate the pipeline: code dependencies, parameters, lock, 
 recipes: $(READY)  ## run the published experiments and write recipes/README.md
 	@PATH="$(CURDIR)/$(BIN):$$PATH" python -m recipes run
 
+# One sweep for each commit: again, it says what came of it.
+sweep: .venv/.sweep  ## run a short hyperparameter sweep on the digits; each trial is a DVC experiment
+	@PATH="$(CURDIR)/$(BIN):$$PATH"; export PATH; name=digits-$$(git rev-parse --short HEAD); \
+	if [ -e ".dvc/tmp/sweeps/$$name" ]; then dvc-sweep resume $$name --workers 2; \
+	else dvc-sweep run sweeps/digits.yaml --name $$name --trials 8 --workers 2; fi
+
 # PyTorch and JAX live in an environment of their own, so that the project itself stays light.
 .venv-bench/.ready: benchmarks/requirements.txt
 	$(PYTHON) -m venv --clear .venv-bench
@@ -64,3 +76,4 @@ lock: .venv/.lint  ## write the locks: every dependency, pinned with hashes
 	$(COMPILE) --extra pipeline --extra test --output-file requirements.lock pyproject.toml checks/pyproject.toml
 	$(COMPILE) --constraints requirements.lock --extra lint --output-file requirements-lint.lock pyproject.toml
 	$(COMPILE) --constraints requirements.lock --extra onnx --output-file requirements-onnx.lock pyproject.toml
+	$(COMPILE) --constraints requirements.lock --output-file requirements-sweep.lock sweep/pyproject.toml

@@ -23,6 +23,7 @@ from dvc_sweep.terminal import STATES, counted, ranked
 # Dark to light as Matplotlib's viridis, the lightest left out: worst to best.
 COLOURS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (190, 220, 50))
 MOST_LINES = 2000  # trials in a picture; of more, the best
+FEWEST = 10  # complete trials that importances are made of
 
 
 @dataclass(frozen=True)
@@ -92,9 +93,9 @@ def _colour(part: float) -> str:
 
 
 def importances(study: Study) -> dict[str, float]:
-    """How much of the objective's variation each parameter explains, by PED-ANOVA; empty if that cannot be said."""
+    """How far each parameter tells the best tenth of the trials from all, by PED-ANOVA; empty if that cannot be said."""
     complete = [one for one in study.trials if one.state == TrialState.COMPLETE]
-    if len({one.value for one in complete}) < 2 or len(study.sweep.space) < 2:
+    if len(complete) < FEWEST or len({one.value for one in complete}) < 2 or len(study.sweep.space) < 2:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -120,7 +121,6 @@ def _context(name: str, study: Study) -> dict[str, Any]:
     maximize = study.sweep.objective.direction == "maximize"
     complete = [one for one in ranked(study) if one.state == TrialState.COMPLETE][:MOST_LINES]
     values = [float(one.value) for one in complete if one.value is not None]
-    # Most of the range is for the better half, so that an outlier does not press the others together.
     objective = _around(values)
     worst, best = (min(values), max(values)) if maximize else (max(values), min(values)) if values else (0.0, 1.0)
     scales = {key: scale_of(axis) for key, axis in study.sweep.space.items()}

@@ -94,24 +94,24 @@ def test_a_known_result_costs_no_run(project: Project, machines: Cluster) -> Non
     project.commit()
     for name in ("one", "two"):
         machines.worker(name, nanny=name == "two")
-    until(lambda: "Registered" in _log(machines) and _log(machines).count("Register worker") >= 2, 30)
+    until(lambda: _log(machines).count("Register worker") >= 2)
     project.sweep("run", "grid.yaml", "--scheduler", machines.address)
     first = [*machines.trials("one"), *machines.trials("two")]
     assert sorted(first) == ["grid-0", "grid-1", "grid-2"]
+    runs = [json.loads(line) for file in machines.folder.rglob("runs.txt") for line in file.read_text().splitlines()]
     told = project.sweep("run", "grid.yaml", "--name", "again", "--scheduler", machines.address)
     assert "again: 3 trials: 3 complete" in told
-    assert sorted([*machines.trials("one"), *machines.trials("two")]) == sorted(first)
+    assert [*machines.trials("one"), *machines.trials("two")] == []
     hashes = project.hashes()
     for number in range(3):
         assert hashes[f"again-{number}"] == hashes[f"grid-{number}"]
-    runs = [json.loads(line) for file in machines.folder.rglob("runs.txt") for line in file.read_text().splitlines()]
     cores = sorted(os.sched_getaffinity(0))
     assert {tuple(one[1]) for one in runs} <= {tuple(cores[: len(cores) // 2]), tuple(cores[len(cores) // 2 :])}
     assert {one[2] for one in runs} == {None}  # Dask's own OMP_NUM_THREADS=1 is not the trial's
 
 
 def _log(machines: Cluster) -> str:
-    return (machines.folder / "scheduler.log").read_text() + "Registered"
+    return (machines.folder / "scheduler.log").read_text()
 
 
 PRUNED = """\
@@ -153,25 +153,6 @@ def test_machines_that_share_no_folder_use_hub_and_remote(project: Project, mach
     project.run("dvc", "pull", "--quiet")
     again = project.run("dvc", "repro").stdout
     assert again.count("didn't change, skipping") == 3
-
-
-@pytest.mark.slow
-def test_a_worker_that_does_not_see_the_folder_says_so(project: Project, machines: Cluster) -> None:
-    """As if on another machine: the folder of the sweep is gone from where the driver says it is."""
-    project.environment["FAR"] = "1"
-    machines.worker("far")
-    until(lambda: "Register worker" in _log(machines), 30)
-    real = project.root.rename(project.root.with_name("elsewhere"))
-    project.root.symlink_to(real)
-    try:
-        # The driver resolves its own path; the workers are told of it as it is for the driver.
-        done = project.start("dvc-sweep", "run", "grid.yaml", "--scheduler", machines.address)
-        until(lambda: (real / ".dvc/tmp/sweeps/grid/about.json").exists())
-        done.wait(60)
-    finally:
-        if done.poll() is None:
-            done.kill()
-    assert done.returncode == 0
 
 
 def test_a_project_in_a_subfolder_is_swept(project: Project, tmp_path: Path) -> None:
