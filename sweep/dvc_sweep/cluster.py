@@ -33,7 +33,7 @@ def local(workers: int, folder: Path) -> Iterator[str]:
     with (
         dask.config.set(settings),
         LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, memory_limit=0, dashboard_address=None,
+            n_workers=workers, threads_per_worker=1, processes=True, memory_limit=0, dashboard_address=":0",
             local_directory=str(folder), preload="dvc_sweep.cluster", silence_logs=logging.CRITICAL,
         ) as cluster,
     ):  # fmt: skip
