@@ -8,6 +8,7 @@
 Each prints a table in Markdown, and the machine. `throughput` needs a DVC project, its data, and a sweep file.
 """
 
+import itertools
 import json
 import os
 import platform
@@ -54,7 +55,13 @@ def project() -> Iterator[Path]:
         root.mkdir()
         for name, text in {"dvc.yaml": PIPELINE, "params.yaml": "a: 0.5\n", "sweep.yaml": SWEEP}.items():
             (root / name).write_text(text)
-        for command in ("git init -q", "dvc init -q", "dvc repro -q", "git add -A", "git commit -qm baseline"):
+        for command in (
+            "git init -q",
+            "dvc init -q",
+            "dvc repro -q",
+            "git add -A",
+            "git commit -qm baseline",
+        ):
             run(*command.split(), cwd=root)
         yield root
 
@@ -81,7 +88,9 @@ def ends(root: Path, name: str) -> list[tuple[float, float]]:
             if line["op_code"] == 4:
                 started[len(started)] = datetime.fromisoformat(line["datetime_start"]).timestamp()
             elif line["op_code"] == 6 and line["state"] == 1:
-                found.append((started[line["trial_id"]], datetime.fromisoformat(line["datetime_complete"]).timestamp()))
+                found.append(
+                    (started[line["trial_id"]], datetime.fromisoformat(line["datetime_complete"]).timestamp())
+                )
     return sorted(found, key=lambda one: one[1])
 
 
@@ -101,11 +110,13 @@ def overhead(trials: int) -> None:
         for number in range(trials):
             run("git", "reset", "-q", "--hard", cwd=clone)
             before = time.perf_counter()
-            run("dvc", "exp", "run", "-q", "-n", f"alone-{number}", "-S", f"a={0.1 + number / 100}", cwd=clone)
+            run(
+                "dvc", "exp", "run", "-q", "-n", f"alone-{number}", "-S", f"a={0.1 + number / 100}", cwd=clone
+            )
             alone.append(time.perf_counter() - before)
         run("dvc-sweep", "run", "sweep.yaml", "--trials", str(trials), "--workers", "1", cwd=root)
         times = [end for _, end in ends(root, "sweep")]
-        whole = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+        whole = [later - earlier for earlier, later in itertools.pairwise(times)]
     rows = [
         [what, f"{statistics.median(one):.2f}", f"{min(one):.2f}", f"{max(one):.2f}"]
         for what, one in (("`dvc exp run` by itself", alone), ("a trial of a sweep, all in all", whole))
@@ -172,24 +183,34 @@ def large(trials: int) -> None:
                 for _ in range(5):
                     before = time.perf_counter()
                     trial = study.ask()
-                    study.tell(trial, Outcome(trial.number, "complete", trial.params["a"], seconds=1.0, worker="w"))
+                    study.tell(
+                        trial, Outcome(trial.number, "complete", trial.params["a"], seconds=1.0, worker="w")
+                    )
                     times[-1].append(1000 * (time.perf_counter() - before))
-        rows.append([f"driver: propose and record, {sampler}", *(f"{statistics.median(one):.0f}" for one in times)])
+        rows.append(
+            [f"driver: propose and record, {sampler}", *(f"{statistics.median(one):.0f}" for one in times)]
+        )
     with project() as root:
         marks: dict[str, list[float]] = {}
         for size in (trials // 10, trials):
             hub = Hub(str(root.with_name(f"hub-{size}")), "s-1")
             commit = run("git", "rev-parse", "HEAD", cwd=root).strip()
             hub.create(root, commit)
-            refs = [f"create refs/dvc-sweep/s-1/trials/{one} {commit}\ncreate refs/exps/00/1/s-{one} {commit}\n" for one in range(size)]
-            subprocess.run(["git", "update-ref", "--stdin"], cwd=hub.url, input="".join(refs), text=True, check=True)
-            for step, what in (
-                ("worker: hand in a trial", lambda: hub.put(root, Outcome(size, "complete", 1.0, commit), "refs/exps/00/1/new")),
-                ("worker: look a trial up", lambda: hub.outcome(root, size + 1)),
-                ("driver: fetch an experiment", lambda: hub.fetch_experiment(root, "refs/exps/00/1/new")),
+            refs = [
+                f"create refs/dvc-sweep/s-1/trials/{one} {commit}\ncreate refs/exps/00/1/s-{one} {commit}\n"
+                for one in range(size)
+            ]
+            subprocess.run(
+                ["git", "update-ref", "--stdin"], cwd=hub.url, input="".join(refs), text=True, check=True
+            )
+            new, outcome = "refs/exps/00/1/new", Outcome(size, "complete", 1.0, commit)
+            for step, what, *given in (
+                ("worker: hand in a trial", hub.put, root, outcome, new),
+                ("worker: look a trial up", hub.outcome, root, size + 1),
+                ("driver: fetch an experiment", hub.fetch_experiment, root, new),
             ):
                 before = time.perf_counter()
-                what()
+                what(*given)
                 marks.setdefault(step, []).append(1000 * (time.perf_counter() - before))
         rows += [[step, *(f"{one:.0f}" for one in found)] for step, found in marks.items()]
     table(["milliseconds", f"with {trials // 10:,} trials", f"with {trials:,}"], rows)
@@ -205,7 +226,9 @@ def throughput(file: str) -> None:
         run("dvc-sweep", "run", file, "--name", name, "--workers", str(workers), cwd=root)
         times = ends(root, name)
         seconds = times[-1][1] - min(start for start, _ in times)
-        rows.append([f"{workers} at a time", f"{len(times)}", f"{seconds:.1f}", f"{3600 * len(times) / seconds:.0f}"])
+        rows.append(
+            [f"{workers} at a time", f"{len(times)}", f"{seconds:.1f}", f"{3600 * len(times) / seconds:.0f}"]
+        )
         names = [f"{name}-{number}" for number in range(len(times))]
         run("dvc", "exp", "remove", "-q", *names, cwd=root)
         shutil.rmtree(root / ".dvc/tmp/sweeps" / name)

@@ -66,7 +66,9 @@ def _where(command: Any) -> Any:
     """The options of `run` and `resume` that say where trials run."""
     for option in (
         click.option("--scheduler", metavar="ADDRESS", help="A Dask scheduler that runs: tcp://host:8786."),
-        click.option("--workers", type=click.IntRange(min=1), help="Local processes; as many as there are cores."),
+        click.option(
+            "--workers", type=click.IntRange(min=1), help="Local processes; as many as there are cores."
+        ),
     ):
         command = option(command)
     return command
@@ -110,7 +112,9 @@ def run(
     project = projects.find(directory)
     folder = Folder(project.sweeps, name)
     if folder.exists:
-        raise BadInput(f"a sweep called '{name}' exists; `dvc-sweep resume {name}` goes on, --name begins another")
+        raise BadInput(
+            f"a sweep called '{name}' exists; `dvc-sweep resume {name}` goes on, --name begins another"
+        )
     if names := projects.taken(project, name):
         raise BadInput(f"an experiment called {names[0]} exists; give another --name")
     projects.require_commit(project)

@@ -22,7 +22,6 @@ from optuna.trial import Trial
 
 from dvc_sweep import cluster, trial
 from dvc_sweep.errors import BadInput
-from dvc_sweep.git import GitError
 from dvc_sweep.hub import Hub, Outcome
 from dvc_sweep.project import Project, override
 from dvc_sweep.runner import GRACE
@@ -61,7 +60,14 @@ class Driver:
     """Runs trials of `study` until there are `trials` of them."""
 
     def __init__(
-        self, project: Project, name: str, hub: Hub, cache: str | None, study: Study, client: Client, listener: Listener
+        self,
+        project: Project,
+        name: str,
+        hub: Hub,
+        cache: str | None,
+        study: Study,
+        client: Client,
+        listener: Listener,
     ) -> None:
         self.project, self.name, self.hub, self.cache, self.study = project, name, hub, cache, study
         self.listener = listener
@@ -208,7 +214,9 @@ class Driver:
         except (FutureCancelledError, OSError, TimeoutError):
             outcome = None  # the scheduler is gone, or the worker with the result
         except KilledWorker:
-            outcome = Outcome(number, "failed", line="each worker that ran it was killed, or ran out of memory")
+            outcome = Outcome(
+                number, "failed", line="each worker that ran it was killed, or ran out of memory"
+            )
         except Exception as error:  # noqa: BLE001  (whatever a worker may raise)
             outcome = self._after(running, error)
         if outcome is None:

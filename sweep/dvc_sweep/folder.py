@@ -59,7 +59,15 @@ class Folder:
 
     def plan(self, file: str, commit: str, hub: str | None, trials: int | None) -> About:
         """Decide on what is to be decided once; nothing is written yet."""
-        return About(self.name, f"{self.name}-{secrets.token_hex(4)}", file, commit, hub or str(self.hub), trials, hub is None)
+        return About(
+            self.name,
+            f"{self.name}-{secrets.token_hex(4)}",
+            file,
+            commit,
+            hub or str(self.hub),
+            trials,
+            hub is None,
+        )
 
     def begin(self, about: About, text: str) -> None:
         """Write down what was decided, and the sweep file; from now on the sweep exists."""
@@ -114,6 +122,10 @@ def find(sweeps: Path, name: str) -> Folder:
     """The sweep called `name`."""
     names = [folder.name for folder in every(sweeps)]
     if name not in names:
-        known = f"; there {'is' if len(names) == 1 else 'are'} {', '.join(names)}" if names else "; there is none yet"
+        known = (
+            f"; there {'is' if len(names) == 1 else 'are'} {', '.join(names)}"
+            if names
+            else "; there is none yet"
+        )
         raise BadInput(f"no sweep is called '{name}'{nearest(name, names) or known}")
     return Folder(sweeps, name)

@@ -19,10 +19,19 @@ def git(*arguments: str, cwd: Path | str, given: str | None = None) -> str:
     # Messages are looked at below and in `hub`; and nobody is there to type a password.
     environment = os.environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
     finished = subprocess.run(
-        ["git", *arguments], cwd=cwd, input=given, env=environment, capture_output=True, text=True, errors="replace"
+        ["git", *arguments],
+        cwd=cwd,
+        input=given,
+        env=environment,
+        check=False,
+        capture_output=True,
+        text=True,
+        errors="replace",
     )
     if finished.returncode:
         lines = [line for line in finished.stderr.splitlines() if line.strip()]
-        told = next((line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1] if lines else "")
+        told = next(
+            (line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1] if lines else ""
+        )
         raise GitError(f"git {arguments[0]}: {told or f'exit status {finished.returncode}'}")
     return finished.stdout.strip()

@@ -79,5 +79,11 @@ class Hub:
         self._fetch(repository, f"{experiment}:{experiment}")
 
     def _fetch(self, repository: Path, refspec: str) -> None:
-        options = ("--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance", "--no-recurse-submodules")
+        options = (
+            "--quiet",
+            "--no-tags",
+            "--no-write-fetch-head",
+            "--no-auto-maintenance",
+            "--no-recurse-submodules",
+        )
         git("fetch", *options, self.url, refspec, cwd=repository)

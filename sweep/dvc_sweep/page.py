@@ -52,9 +52,13 @@ class Scale:
 
     def ticks(self, most: int = 5) -> list[Tick]:
         if self.categories:
-            return [Tick(self.at(one), shown(one) if not isinstance(one, str) else one) for one in self.categories]
+            return [
+                Tick(self.at(one), shown(one) if not isinstance(one, str) else one) for one in self.categories
+            ]
         if self.log and self.high / self.low >= 10:
-            powers = range(math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9) + 1)
+            powers = range(
+                math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9) + 1
+            )
             every = max(1, math.ceil(len(powers) / most))
             found = [10.0**power for power in powers][::every]
             if len(found) < 3:  # a decade or two: their ends, too
@@ -122,7 +126,9 @@ def _context(name: str, study: Study) -> dict[str, Any]:
     complete = [one for one in ranked(study) if one.state == TrialState.COMPLETE][:MOST_LINES]
     values = [float(one.value) for one in complete if one.value is not None]
     objective = _around(values)
-    worst, best = (min(values), max(values)) if maximize else (max(values), min(values)) if values else (0.0, 1.0)
+    worst, best = (
+        (min(values), max(values)) if maximize else (max(values), min(values)) if values else (0.0, 1.0)
+    )
     scales = {key: scale_of(axis) for key, axis in study.sweep.space.items()}
 
     def goodness(one: FrozenTrial) -> float:
@@ -163,7 +169,11 @@ def _context(name: str, study: Study) -> dict[str, Any]:
         "scale": objective,
         "scales": scales,
         "importances": importances(study),
-        "others": [(one.number, STATES[one.state]) for one in study.trials if one.state in (TrialState.FAIL, TrialState.PRUNED)],
+        "others": [
+            (one.number, STATES[one.state])
+            for one in study.trials
+            if one.state in (TrialState.FAIL, TrialState.PRUNED)
+        ],
         "rows": [
             (
                 one.number,

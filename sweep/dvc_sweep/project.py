@@ -98,7 +98,9 @@ def require_remote(project: Project) -> None:
         try:
             repo.cloud.get_remote(name=None)
         except NoRemoteError:
-            raise BadInput("machines that share no folder need a DVC remote: `dvc remote add --default …`") from None
+            raise BadInput(
+                "machines that share no folder need a DVC remote: `dvc remote add --default …`"
+            ) from None
 
 
 def write_config(project: Project, path: Path) -> None:
@@ -159,7 +161,11 @@ def _stages(repo: Repo, target: str | None) -> list[Any]:
     try:
         found = list(repo.stage.collect(target or "dvc.yaml", with_deps=True))
     except DvcException as error:
-        names = [stage.addressing for stage in repo.index.stages] if target and (Path("dvc.yaml").exists()) else []
+        names = (
+            [stage.addressing for stage in repo.index.stages]
+            if target and (Path("dvc.yaml").exists())
+            else []
+        )
         raise BadInput(f"target: {target or 'dvc.yaml'}: {error}{nearest(target, names)}") from None
     return found
 
@@ -171,7 +177,9 @@ def _read_by(stages: list[Any], root: Path) -> dict[str, set[str]]:
         for dependency in stage.deps:
             keys = getattr(dependency, "params", None)
             read.setdefault(os.path.relpath(dependency.fs_path, root), set()).update(keys or [""])
-        text = Path(stage.dvcfile.path).read_text(encoding="utf-8")  # a template takes parameters without declaring them
+        text = Path(stage.dvcfile.path).read_text(
+            encoding="utf-8"
+        )  # a template takes parameters without declaring them
         read.setdefault(PARAMETERS, set()).update(re.findall(r"\$\{\s*([\w.-]+)", text))
     return read
 
@@ -187,7 +195,9 @@ def _check_key(root: Path, where: str, key: str, read: dict[str, set[str]], targ
     if name not in keys:
         raise BadInput(f"{where}: {key}: {file} has no such key{nearest(name, keys)}")
     declared = read.get(file, set())
-    if not any(one in ("", name) or name.startswith(f"{one}.") or one.startswith(f"{name}.") for one in declared):
+    if not any(
+        one in ("", name) or name.startswith(f"{one}.") or one.startswith(f"{name}.") for one in declared
+    ):
         raise BadInput(f"{where}: {key}: no stage of {target or 'the pipeline'} depends on it")
 
 
@@ -200,7 +210,13 @@ def split(key: str) -> tuple[str, str]:
 def _leaves(document: Any, prefix: str = "") -> list[str]:
     """The dotted keys of a document, of branches and of leaves."""
     found = []
-    items = document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    items = (
+        document.items()
+        if isinstance(document, dict)
+        else enumerate(document)
+        if isinstance(document, list)
+        else ()
+    )
     for key, value in items:
         found.append(f"{prefix}{key}")
         found += _leaves(value, f"{prefix}{key}.")
@@ -271,7 +287,17 @@ def ask_pipeline(project: Project, sweep: Sweep) -> None:
         for point in sweep.corners():
             git("reset", "--quiet", "--hard", project.commit, cwd=clone)
             apply(root, point, root)
-            finished = subprocess.run(sweep.check, shell=True, cwd=root, capture_output=True, text=True, errors="replace")
+            finished = subprocess.run(
+                sweep.check,
+                shell=True,
+                cwd=root,
+                check=False,
+                capture_output=True,
+                text=True,
+                errors="replace",
+            )
             if finished.returncode:
                 lines = [line for line in (finished.stdout + finished.stderr).splitlines() if line.strip()]
-                raise BadInput(f"space: the check refuses it: {lines[-1] if lines else f'exit status {finished.returncode}'}")
+                raise BadInput(
+                    f"space: the check refuses it: {lines[-1] if lines else f'exit status {finished.returncode}'}"
+                )

@@ -20,7 +20,10 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from dvc_sweep.errors import BadInput
 
 SAMPLERS = ("tpe", "random", "grid")
-PRUNERS = {"median": ("startup_trials", "warmup_steps"), "hyperband": ("min_resource", "max_resource", "reduction_factor")}
+PRUNERS = {
+    "median": ("startup_trials", "warmup_steps"),
+    "hyperband": ("min_resource", "max_resource", "reduction_factor"),
+}
 LARGEST_GRID = 1_000_000
 
 
@@ -174,7 +177,9 @@ def _objective(value: Any) -> Objective:
         if not isinstance(value[name], str) or not value[name]:
             raise BadInput(f"objective: {name}: should be text, is {shown(value[name])}")
     if value["direction"] not in ("minimize", "maximize"):
-        raise BadInput(f"objective: direction: should be minimize or maximize, is {shown(value['direction'])}")
+        raise BadInput(
+            f"objective: direction: should be minimize or maximize, is {shown(value['direction'])}"
+        )
     return Objective(value["file"], value["key"], value["direction"])
 
 
@@ -182,7 +187,9 @@ def _axis(where: str, value: Any) -> Range | Choices:
     if isinstance(value, list):
         return _choices(where, value)
     if not isinstance(value, dict):
-        raise BadInput(f"{where}: should be a list of values or a range {{low: …, high: …}}, is {shown(value)}")
+        raise BadInput(
+            f"{where}: should be a list of values or a range {{low: …, high: …}}, is {shown(value)}"
+        )
     _keys(where, value, ("low", "high"), ("log", "step"))
     low, high, log, step = value["low"], value["high"], value.get("log", False), value.get("step")
     for name, number in (("low", low), ("high", high), ("step", step)):
@@ -228,9 +235,13 @@ def _value(where: str, value: Any) -> None:
             _value(where, one)
     elif isinstance(value, str):
         if "${" in value or "\n" in value:
-            raise BadInput(f"{where}: {shown(value)} has '${{' or a line break in it, which dvc does not take")
+            raise BadInput(
+                f"{where}: {shown(value)} has '${{' or a line break in it, which dvc does not take"
+            )
     elif value is not None and not isinstance(value, bool) and not _is_number(value):
-        raise BadInput(f"{where}: should be a number, text, true, false, null, or a list or map of them, is {shown(value)}")
+        raise BadInput(
+            f"{where}: should be a number, text, true, false, null, or a list or map of them, is {shown(value)}"
+        )
 
 
 def _pruning(value: Any) -> Pruning | None:
@@ -246,7 +257,9 @@ def _pruning(value: Any) -> Pruning | None:
     options = {key: one for key, one in value.items() if key not in ("curve", "pruner")}
     for key, number in options.items():
         if key not in PRUNERS[pruner]:
-            raise BadInput(f"pruning: {key}: is not of the pruner {pruner}, which has {', '.join(PRUNERS[pruner])}")
+            raise BadInput(
+                f"pruning: {key}: is not of the pruner {pruner}, which has {', '.join(PRUNERS[pruner])}"
+            )
         least = {"reduction_factor": 2, "min_resource": 1, "max_resource": 1}.get(key, 0)
         if not _is_integer(number) or number < least:
             raise BadInput(f"pruning: {key}: should be an integer of {least} or more, is {shown(number)}")

@@ -42,7 +42,9 @@ class Progress:
     def ended(self, trial: Trial, name: str, outcome: Outcome) -> None:
         if outcome.value is None:
             self.note(f"{name} failed: {outcome.line}")
-        elif self._best is None or (outcome.value > self._best[0] if self._maximize else outcome.value < self._best[0]):
+        elif self._best is None or (
+            outcome.value > self._best[0] if self._maximize else outcome.value < self._best[0]
+        ):
             self._best = outcome.value, name
         self._step()
 
@@ -106,7 +108,10 @@ def table(name: str, study: Study, most: int | None = None) -> list[str]:
         for one in trials[:most]
     ]
     widths = [max(len(row[column]) for row in [heads, *rows]) for column in range(len(heads))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [heads, *rows]]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in [heads, *rows]
+    ]
     if len(rows) < len(trials):
         lines.append(f"… and {len(trials) - len(rows)} more: `dvc-sweep show {name}`")
     return lines
@@ -114,8 +119,15 @@ def table(name: str, study: Study, most: int | None = None) -> list[str]:
 
 def details(name: str, study: Study, one: FrozenTrial) -> list[str]:
     """All that is known of a trial."""
-    state = STATES[one.state] if one.value is None else f"{STATES[one.state]}, {study.sweep.objective.key} {one.value:.8g}"
-    lines = [f"{name}-{one.number}: {state}", *(f"  {key}: {shown(value)}" for key, value in study.values(one).items())]
+    state = (
+        STATES[one.state]
+        if one.value is None
+        else f"{STATES[one.state]}, {study.sweep.objective.key} {one.value:.8g}"
+    )
+    lines = [
+        f"{name}-{one.number}: {state}",
+        *(f"  {key}: {shown(value)}" for key, value in study.values(one).items()),
+    ]
     known = {"commit": "experiment", "seconds": "seconds", "worker": "worker", "line": "why"}
     lines += [f"  {word}: {one.user_attrs[key]}" for key, word in known.items() if key in one.user_attrs]
     return lines + [f"    {line}" for line in one.user_attrs.get("log", "").splitlines()]
@@ -131,4 +143,6 @@ def _shortened(keys: list[str]) -> list[str]:
 
 
 def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else shown(value) if not isinstance(value, str) else value
+    return (
+        f"{value:.4g}" if isinstance(value, float) else shown(value) if not isinstance(value, str) else value
+    )

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 import dask
 import psutil
@@ -86,7 +86,7 @@ def _wanted(worker: Worker, key: Any) -> bool:
 class _Slot:
     """A place on a worker where one trial at a time can run: a clone, a process with DVC, a share of the cores."""
 
-    free: "list[_Slot]" = []
+    free: ClassVar["list[_Slot]"] = []
     busy = 0
     lock = threading.Lock()
 
@@ -195,7 +195,9 @@ class _Slot:
             return Outcome(job.number, "failed", line=reason, log=log[-LONGEST_LOG:])
         commit = self.clone.commit(job.experiment)
         if commit is None:
-            return Outcome(job.number, "failed", line="dvc made no experiment of it", log=_text(self._log)[-LONGEST_LOG:])
+            return Outcome(
+                job.number, "failed", line="dvc made no experiment of it", log=_text(self._log)[-LONGEST_LOG:]
+            )
         value = metric(self.clone.folder / job.subfolder / job.metrics, job.key)
         if isinstance(value, str):
             return Outcome(job.number, "failed", line=f"{job.metrics}: {value}")

@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from digits import Cluster, Project, cluster, make  # noqa: E402
+from digits import Cluster, Project, cluster, make
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell has its background jobs ignore SIGINT, and what the tests start would inherit that.

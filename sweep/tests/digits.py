@@ -51,7 +51,7 @@ train:
   note: null
 """
 
-STAGE = '''\
+STAGE = """\
 import json, os, sys, time
 import numpy as np
 from ruamel.yaml import YAML
@@ -106,7 +106,7 @@ def evaluate():
 
 
 globals()[sys.argv[1]]()
-'''
+"""
 
 SWEEP = """\
 objective: {file: metrics.json, key: held_out.accuracy, direction: maximize}
@@ -124,7 +124,11 @@ class Project:
     def __init__(self, root: Path, home: Path) -> None:
         self.root = root
         self.environment = {
-            **{key: value for key, value in os.environ.items() if not key.startswith(("DVC_", "GIT_", "DASK_"))},
+            **{
+                key: value
+                for key, value in os.environ.items()
+                if not key.startswith(("DVC_", "GIT_", "DASK_"))
+            },
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             "HOME": str(home),
             "TMPDIR": str(home),
@@ -141,7 +145,9 @@ class Project:
             "OPENBLAS_NUM_THREADS": "1",
         }
 
-    def run(self, *command: str, status: int = 0, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *command: str, status: int = 0, cwd: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             command, cwd=cwd or self.root, env=self.environment, capture_output=True, text=True, check=False
         )
@@ -181,7 +187,10 @@ class Project:
 
     def hashes(self) -> dict[str, Any]:
         """What dvc.lock of each experiment says: hashes of all outputs, values of all parameters."""
-        return {name: yaml.load(self.git("show", f"{commit}:dvc.lock")) for name, commit in self.experiments().items()}
+        return {
+            name: yaml.load(self.git("show", f"{commit}:dvc.lock"))
+            for name, commit in self.experiments().items()
+        }
 
     def journal(self, name: str) -> list[dict[str, Any]]:
         text = (self.root / ".dvc/tmp/sweeps" / name / "journal.log").read_text()

@@ -77,7 +77,9 @@ def test_a_scheduler_that_does_not_answer_is_told(project: Project, monkeypatch:
     assert not (project.root / ".dvc/tmp/sweeps/sweep/about.json").exists()
 
 
-def test_changes_without_a_commit_names_in_use_and_other_folders_are_refused(project: Project, tmp_path: Path) -> None:
+def test_changes_without_a_commit_names_in_use_and_other_folders_are_refused(
+    project: Project, tmp_path: Path
+) -> None:
     project.write("params.yaml", (project.root / "params.yaml").read_text() + "more: 1\n")
     assert refused(project, SWEEP) == "trials start from a commit, and not committed yet: params.yaml"
     project.git("checkout", "--quiet", "params.yaml")
@@ -93,7 +95,10 @@ def test_other_commands_name_what_there_is(shared: Project) -> None:
     with contextlib.chdir(shared.root):
         for command in ("show", "resume", "stop"):
             result = CliRunner().invoke(main, [command, "nothing"])
-            assert (result.exit_code, result.stderr) == (2, "dvc-sweep: no sweep is called 'nothing'; there is none yet\n")
+            assert (result.exit_code, result.stderr) == (
+                2,
+                "dvc-sweep: no sweep is called 'nothing'; there is none yet\n",
+            )
         assert CliRunner().invoke(main, ["status"]).stdout == "no sweep has been run here\n"
 
 
@@ -121,7 +126,9 @@ def test_a_template_counts_as_reading(project: Project) -> None:
     project.write("dvc.yaml", text.replace("stage.py train\n", "stage.py train ${extra}\n"))
     project.write("params.yaml", (project.root / "params.yaml").read_text() + "extra: 1\n")
     found = projects.find(str(project.root))
-    projects.check(found, space.read(project.write("s.yaml", SWEEP.replace("train.l2: [0.0001, 0.01]", "extra: [1, 2]"))))
+    projects.check(
+        found, space.read(project.write("s.yaml", SWEEP.replace("train.l2: [0.0001, 0.01]", "extra: [1, 2]")))
+    )
 
 
 def test_the_settings_of_the_clones_have_absolute_paths(project: Project, tmp_path: Path) -> None:

@@ -31,13 +31,17 @@ def test_each_trial_is_an_experiment_that_dvc_knows(project: Project) -> None:
     found = {one["name"]: one["revs"][0]["data"] for one in head["experiments"]}
     assert sorted(found) == ["grid-0", "grid-1", "grid-4", "grid-5"]
     values = {
-        name: tuple(data["params"]["params.yaml"]["data"]["train"][key] for key in ("learning_rate", "l2", "epochs"))
+        name: tuple(
+            data["params"]["params.yaml"]["data"]["train"][key] for key in ("learning_rate", "l2", "epochs")
+        )
         for name, data in found.items()
     }
     assert values == {
         "grid-0": (0.01, 0.0001, 2), "grid-1": (0.01, 0.01, 2), "grid-4": (0.5, 0.0001, 2), "grid-5": (0.5, 0.01, 2),
     }  # fmt: skip
-    accuracy = {name: data["metrics"]["metrics.json"]["data"]["held_out"]["accuracy"] for name, data in found.items()}
+    accuracy = {
+        name: data["metrics"]["metrics.json"]["data"]["held_out"]["accuracy"] for name, data in found.items()
+    }
     assert accuracy[best] == max(accuracy.values())
     rows = [line.split() for line in told.splitlines() if line.startswith("grid-") and "failed:" not in line]
     assert rows[0][:2] == [best, f"{accuracy[best]:.6g}"]
@@ -53,7 +57,11 @@ def test_each_trial_is_an_experiment_that_dvc_knows(project: Project) -> None:
     again = project.run("dvc", "repro").stdout
     assert again.count("didn't change, skipping") == 3 and "Running" not in again
     assert not (project.root / "runs.txt").exists()
-    assert (project.root / "dvc.lock").read_text() == lock == project.git("show", f"{project.experiments()[best]}:dvc.lock") + "\n"
+    assert (
+        (project.root / "dvc.lock").read_text()
+        == lock
+        == project.git("show", f"{project.experiments()[best]}:dvc.lock") + "\n"
+    )
 
     log = project.sweep("show", "grid", "2")
     assert "train.learning_rate: -1" in log and "failed to reproduce 'train'" in log
@@ -98,7 +106,11 @@ def test_a_known_result_costs_no_run(project: Project, machines: Cluster) -> Non
     project.sweep("run", "grid.yaml", "--scheduler", machines.address)
     first = [*machines.trials("one"), *machines.trials("two")]
     assert sorted(first) == ["grid-0", "grid-1", "grid-2"]
-    runs = [json.loads(line) for file in machines.folder.rglob("runs.txt") for line in file.read_text().splitlines()]
+    runs = [
+        json.loads(line)
+        for file in machines.folder.rglob("runs.txt")
+        for line in file.read_text().splitlines()
+    ]
     told = project.sweep("run", "grid.yaml", "--name", "again", "--scheduler", machines.address)
     assert "again: 3 trials: 3 complete" in told
     assert [*machines.trials("one"), *machines.trials("two")] == []
@@ -106,7 +118,10 @@ def test_a_known_result_costs_no_run(project: Project, machines: Cluster) -> Non
     for number in range(3):
         assert hashes[f"again-{number}"] == hashes[f"grid-{number}"]
     cores = sorted(os.sched_getaffinity(0))
-    assert {tuple(one[1]) for one in runs} <= {tuple(cores[: len(cores) // 2]), tuple(cores[len(cores) // 2 :])}
+    assert {tuple(one[1]) for one in runs} <= {
+        tuple(cores[: len(cores) // 2]),
+        tuple(cores[len(cores) // 2 :]),
+    }
     assert {one[2] for one in runs} == {None}  # Dask's own OMP_NUM_THREADS=1 is not the trial's
 
 
@@ -135,7 +150,9 @@ def test_a_hopeless_trial_is_ended_early(project: Project) -> None:
 
 
 @pytest.mark.slow
-def test_machines_that_share_no_folder_use_hub_and_remote(project: Project, machines: Cluster, tmp_path: Path) -> None:
+def test_machines_that_share_no_folder_use_hub_and_remote(
+    project: Project, machines: Cluster, tmp_path: Path
+) -> None:
     """The workers know a Git URL and a DVC remote, and nothing of the project's folder."""
     project.run("dvc", "remote", "add", "--default", "storage", str(tmp_path / "storage"))
     project.commit()
@@ -164,7 +181,9 @@ def test_a_project_in_a_subfolder_is_swept(project: Project, tmp_path: Path) -> 
     shutil.copytree(project.root, inner.root, ignore=shutil.ignore_patterns(".git", ".dvc"))
     inner.run("dvc", "init", "--subdir", "--quiet")
     inner.write("sweep.yaml", SWEEP.replace("grid", "tpe") + "target: train\n")
-    inner.write("sweep.yaml", (inner.root / "sweep.yaml").read_text().replace("target: train", "target: evaluate"))
+    inner.write(
+        "sweep.yaml", (inner.root / "sweep.yaml").read_text().replace("target: train", "target: evaluate")
+    )
     inner.commit()
     told = inner.sweep("run", "sweep.yaml", "--trials", "2", "--workers", "1")
     assert "sweep: 2 trials: 2 complete" in told

@@ -25,7 +25,10 @@ def read(tmp_path: Path, text: str) -> space.Sweep:
 
 
 def test_a_sweep_is_read(tmp_path: Path) -> None:
-    found = read(tmp_path, GOOD + "target: evaluate\nconstants: {batch.seed: 3}\npruning: {curve: c.tsv, warmup_steps: 2}\n")
+    found = read(
+        tmp_path,
+        GOOD + "target: evaluate\nconstants: {batch.seed: 3}\npruning: {curve: c.tsv, warmup_steps: 2}\n",
+    )
     assert found.objective == Objective("metrics.json", "validation.accuracy", "maximize")
     assert found.space == {"train.rate": Range(0.05, 0.5, log=True), "train.epochs": Choices((6, 12))}
     assert found.constants == {"batch.seed": 3}
@@ -71,7 +74,11 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, change: tuple[str, st
 
 
 def test_a_missing_file_an_empty_one_and_other_bytes_are_told(tmp_path: Path) -> None:
-    for content, line in ((None, "No such file or directory"), (b"", "should have the keys"), (b"\xff", "not readable")):
+    for content, line in (
+        (None, "No such file or directory"),
+        (b"", "should have the keys"),
+        (b"\xff", "not readable"),
+    ):
         file = tmp_path / "sweep.yaml"
         if content is not None:
             file.write_bytes(content)
@@ -80,7 +87,10 @@ def test_a_missing_file_an_empty_one_and_other_bytes_are_told(tmp_path: Path) ->
 
 
 def test_a_grid_has_every_point_once_the_last_key_fastest(tmp_path: Path) -> None:
-    text = GOOD.replace("log: true", "step: 0.15").replace("[6, 12]", "{low: 6, high: 12, step: 3}") + "sampler: grid\n"
+    text = (
+        GOOD.replace("log: true", "step: 0.15").replace("[6, 12]", "{low: 6, high: 12, step: 3}")
+        + "sampler: grid\n"
+    )
     points = read(tmp_path, text).grid()
     assert [tuple(point.values()) for point in points] == [
         (rate, epochs) for rate in (0.05, 0.2, 0.35, 0.5) for epochs in (6, 9, 12)

@@ -18,7 +18,9 @@ def sweep(sampler: str = "random", **options: Any) -> Sweep:
     return Sweep(Objective("m.json", "m", "minimize"), SPACE, {"fixed": 1}, sampler=sampler, **options)
 
 
-def run(path: Path, one: Sweep, trials: int, at_a_time: int = 1, afresh: bool = False) -> list[dict[str, Any]]:
+def run(
+    path: Path, one: Sweep, trials: int, at_a_time: int = 1, afresh: bool = False
+) -> list[dict[str, Any]]:
     """Ask and tell, several at a time, in a process of their own for each if `afresh`."""
     study = Study(path, "s", one, writing=True)
     asked = []
@@ -34,7 +36,9 @@ def run(path: Path, one: Sweep, trials: int, at_a_time: int = 1, afresh: bool = 
 
 
 @pytest.mark.parametrize("sampler", ["random", "tpe"])
-def test_a_sweep_that_is_interrupted_proposes_what_one_in_peace_proposes(tmp_path: Path, sampler: str) -> None:
+def test_a_sweep_that_is_interrupted_proposes_what_one_in_peace_proposes(
+    tmp_path: Path, sampler: str
+) -> None:
     in_peace = run(tmp_path / "a", sweep(sampler), 20)
     assert run(tmp_path / "b", sweep(sampler), 20, afresh=True) == in_peace
     assert run(tmp_path / "c", sweep(sampler, seed=1), 20) != in_peace
@@ -48,12 +52,20 @@ def test_random_proposals_do_not_depend_on_how_many_run_at_a_time(tmp_path: Path
 
 
 def test_tpe_finds_better_than_random(tmp_path: Path) -> None:
-    best = {name: min(one["rate"] for one in run(tmp_path / name, sweep(name), 40)[20:]) for name in ("tpe", "random")}
+    best = {
+        name: min(one["rate"] for one in run(tmp_path / name, sweep(name), 40)[20:])
+        for name in ("tpe", "random")
+    }
     assert best["tpe"] < best["random"]
 
 
 def test_a_grid_is_proposed_in_its_order_and_has_an_end(tmp_path: Path) -> None:
-    one = Sweep(Objective("m", "m", "minimize"), {"a": Range(0.1, 0.3, step=0.1), "b": Choices(("x", [1]))}, {}, sampler="grid")
+    one = Sweep(
+        Objective("m", "m", "minimize"),
+        {"a": Range(0.1, 0.3, step=0.1), "b": Choices(("x", [1]))},
+        {},
+        sampler="grid",
+    )
     study = Study(tmp_path / "j", "s", one, writing=True)
     found = [tuple(study.values(study.ask()).values()) for _ in range(study.largest or 0)]
     assert found == [(a, b) for a in (0.1, 0.2, 0.3) for b in ("x", [1])]
@@ -62,7 +74,9 @@ def test_a_grid_is_proposed_in_its_order_and_has_an_end(tmp_path: Path) -> None:
 @pytest.mark.parametrize("sampler", ["random", "grid"])
 def test_a_kill_at_any_byte_of_the_journal_loses_no_proposal(tmp_path: Path, sampler: str) -> None:
     """Cut anywhere, the journal gives the same trials again as soon as the sweep goes on."""
-    one = Sweep(Objective("m", "m", "minimize"), {"a": Choices((1, 2, 3)), "b": Choices((4, 5))}, {}, sampler=sampler)
+    one = Sweep(
+        Objective("m", "m", "minimize"), {"a": Choices((1, 2, 3)), "b": Choices((4, 5))}, {}, sampler=sampler
+    )
     whole = tmp_path / "whole"
     study = Study(whole, "s", one, writing=True)
     for _ in range(3):
@@ -87,7 +101,10 @@ def test_a_kill_at_any_byte_of_the_journal_loses_no_proposal(tmp_path: Path, sam
         assert all(len(params) == 2 for params in again)
 
 
-@pytest.mark.parametrize(("pruner", "options"), [("median", {"startup_trials": 3, "warmup_steps": 1}), ("hyperband", {"max_resource": 9})])
+@pytest.mark.parametrize(
+    ("pruner", "options"),
+    [("median", {"startup_trials": 3, "warmup_steps": 1}), ("hyperband", {"max_resource": 9})],
+)
 def test_a_hopeless_curve_is_recognised(tmp_path: Path, pruner: str, options: dict[str, Any]) -> None:
     study = Study(tmp_path / "j", "s", sweep(pruning=Pruning("c", pruner, options)), writing=True)
     ends = []

@@ -48,7 +48,9 @@ def test_the_line_that_says_why(log: str, line: str) -> None:
         (None, "was not written"),
     ],
 )
-def test_a_metric_is_a_finite_number_or_what_is_wrong(tmp_path: Path, text: str | None, found: float | str) -> None:
+def test_a_metric_is_a_finite_number_or_what_is_wrong(
+    tmp_path: Path, text: str | None, found: float | str
+) -> None:
     path = tmp_path / "m.json"
     if text is not None:
         path.write_text(text)
@@ -88,13 +90,17 @@ def test_a_curve_is_read_as_it_grows_and_the_baselines_is_not(tmp_path: Path) ->
         ({0, 1}, 3, [[0], [1], [0]]),
     ],
 )
-def test_cores_are_shared_out(monkeypatch: pytest.MonkeyPatch, cores: set[int], slots: int, shares: list[list[int]]) -> None:
+def test_cores_are_shared_out(
+    monkeypatch: pytest.MonkeyPatch, cores: set[int], slots: int, shares: list[list[int]]
+) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores)
     with open(os.devnull) as held:
         assert [trial._share((number, held), slots) for number in range(slots)] == shares
 
 
-def test_places_on_a_machine_are_taken_and_given_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_places_on_a_machine_are_taken_and_given_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(trial.tempfile, "gettempdir", lambda: str(tmp_path))
     first, second = trial._take_place(), trial._take_place()
     assert (first[0], second[0]) == (0, 1)
