@@ -12,6 +12,7 @@ from dvc_checks.output import count, say
 
 if TYPE_CHECKING:
     from dvc_checks.deps import Verdict
+    from dvc_checks.libraries import Judged
     from dvc_checks.pipeline import Pipeline
     from dvc_checks.reproduce import Result, Tolerance
 
@@ -58,8 +59,11 @@ def main(context: click.Context, directory: str) -> None:
 @click.option(
     "--fix", is_flag=True, help="Rewrite the code dependencies in dvc.yaml; comments and order stay."
 )
+@click.option(
+    "--libraries", is_flag=True, help="Judge the versions of installed libraries as well: libraries.yaml."
+)
 @click.pass_obj
-def deps(directory: str, stages: tuple[str, ...], fix: bool) -> None:
+def deps(directory: str, stages: tuple[str, ...], fix: bool, libraries: bool) -> None:
     """Does every stage list exactly the project files that its script imports?
 
     Follows the imports from the scripts named in `cmd`, without running them,
@@ -69,8 +73,16 @@ def deps(directory: str, stages: tuple[str, ...], fix: bool) -> None:
 
     Missing and needless files are findings; with --fix, only those that could
     not be written into dvc.yaml.
+
+    With --libraries, libraries.yaml has to hold the versions installed here of
+    what stages import, and each stage has to declare, as parameters from it,
+    what it imports itself: so an upgrade reruns these stages and no others. Run
+    it in the environment in which the stages run.
     """
-    sys.exit(_deps(directory, stages, fix))
+    status = _deps(directory, stages, fix)
+    if libraries:
+        status = max(status, _libraries(directory, stages, fix))
+    sys.exit(status)
 
 
 def _deps(directory: str, names: tuple[str, ...], fix: bool = False) -> int:
@@ -123,6 +135,29 @@ def _fix(directory: str, names: tuple[str, ...], project: "Pipeline", verdicts: 
     if added or removed:
         say("dvc.lock does not know of it yet: run `dvc repro`, or `dvc commit` if the outputs stay right")
     return 1 if left else 0
+
+
+def _libraries(directory: str, names: tuple[str, ...], fix: bool) -> int:
+    from dvc_checks import deps, libraries, pipeline
+
+    by_hand: list[str] = []
+
+    def judge() -> "Judged":
+        project = pipeline.load(directory)
+        return libraries.judge(project, deps.judge(project, project.select(names)))
+
+    judged = judge()
+    if fix and (judged.wrong or judged.file):
+        by_hand = libraries.fix(pipeline.root_of(directory), judged)
+        judged = judge()
+        say(f"libraries: {libraries.FILE} and what the stages declare from it are rewritten")
+    else:
+        say(libraries.headline(judged))
+    for line in by_hand:
+        say(f"  by hand   {line}")
+    for line in libraries.shown(judged):
+        say(line)
+    return 1 if judged.wrong or judged.file else 0
 
 
 @main.command(short_help="Is dvc.lock true for this commit, with no data at hand?", epilog=STATUS)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from dvc_checks import commands, imports
-from dvc_checks.imports import Place
+from dvc_checks.imports import Foreign, Place
 from dvc_checks.pipeline import Pipeline, within
 from dvc_checks.stages import Stage
 
@@ -19,6 +19,9 @@ class Verdict:
     absent: list[str] = field(default_factory=list)  # scripts that cmd names and nobody wrote
     notes: list[str] = field(default_factory=list)  # what the walk cannot tell
     packages: set[str] = field(default_factory=set)
+    foreign: dict[str, Foreign] = field(default_factory=dict)  # what is imported from outside the project
+    started: list[str] = field(default_factory=list)  # commands that are no program of the project
+    certain: bool = True  # whether nothing else can be imported
 
     @property
     def right(self) -> bool:
@@ -44,6 +47,7 @@ def _judge(pipeline: Pipeline, stage: Stage, roots: list[str]) -> Verdict:
             verdict.needed.setdefault(file, why)
         dynamic |= walked.dynamic
         verdict.packages |= walked.packages
+        verdict.foreign |= walked.foreign
         verdict.notes += [
             f"{place}: {what}; its imports are not known" for place, what in walked.broken.items()
         ]
@@ -59,7 +63,8 @@ def _judge(pipeline: Pipeline, stage: Stage, roots: list[str]) -> Verdict:
     verdict.missing.sort()
     verdict.absent = [script for script in started.absent if not pipeline.producer(script)]
 
-    certain = not dynamic and not unseen and not started.absent and started.programs
+    verdict.started = list(started.unseen)
+    verdict.certain = bool(not dynamic and not unseen and not started.absent and started.programs)
     for dep in stage.deps:
         if not dep.inside or dep.path in started.named or pipeline.producer(dep.path):
             continue
@@ -68,7 +73,7 @@ def _judge(pipeline: Pipeline, stage: Stage, roots: list[str]) -> Verdict:
             and dep.path not in verdict.needed
             and (pipeline.root / dep.path).is_file()
         ):
-            if certain:
+            if verdict.certain:
                 verdict.needless.append(dep.path)
             else:
                 verdict.notes.append(

@@ -41,7 +41,17 @@ class Imported:
     dynamic: dict[Place, str] = field(default_factory=dict)  # imports only a run can tell
     broken: dict[Place, str] = field(default_factory=dict)  # files that are not valid Python
     packages: set[str] = field(default_factory=set)  # top-level names from outside the project
+    foreign: dict[str, "Foreign"] = field(default_factory=dict)  # `a.b.c` as it is imported from outside
     found: bool = True  # whether the program itself is a file of the project
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """Where something outside the project and Python itself is imported."""
+
+    place: Place | None  # None: the program of the command
+    optional: bool = False  # in a `try` that goes on without it
+    perhaps: bool = False  # a folder of the project has the same name; an installed package goes before it
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,7 @@ class _Import:
     names: tuple[str, ...]  # empty for `import module`; ("*",) for a star
     line: int
     main_only: bool  # under `if __name__ == "__main__"`
+    optional: bool  # in a `try` that catches ImportError
 
 
 @dataclass(frozen=True)
@@ -168,6 +179,7 @@ class _Walker:
         module = self.import_module(name, None)
         if module is None or (module.file is None and not module.folders):
             self.result.found = False
+            self._note_foreign(_Import(name, 0, (), 0, main_only=True, optional=False), None)
             return
         if module.folders:  # `python -m package` runs package/__main__.py
             module = self.import_module(f"{name}.__main__", None)
@@ -222,6 +234,8 @@ class _Walker:
                 return
             name = ".".join([*parts[: len(parts) - item.level + 1], *filter(None, [item.module])])
         module = self.import_module(name, why)
+        if not item.level:
+            self._note_foreign(item, why)
         if module is None or not item.names or not module.folders:
             return
         own = module.file == file  # a package taking its own submodule: the name is bound by that very import
@@ -230,6 +244,19 @@ class _Walker:
         for wanted in names:
             if own or source.open_ended or wanted not in source.bound:
                 self.import_module(f"{name}.{wanted}", why)
+
+    def _note_foreign(self, item: _Import, why: Place | None) -> None:
+        """Keep what comes from outside under its full name: of a namespace package only that tells whose it is."""
+        top = item.module.partition(".")[0]
+        if top in sys.builtin_module_names or top in sys.stdlib_module_names:
+            return
+        found = self._top_level(top)
+        if found is None or found.file is None:
+            for name in item.names or ("",):
+                dotted = f"{item.module}.{name}" if name and name != "*" else item.module
+                known = self.result.foreign.get(dotted)
+                if known is None or known.optional:
+                    self.result.foreign[dotted] = Foreign(why, item.optional, found is not None)
 
     def import_module(self, name: str, why: Place | None) -> _Module | None:
         """Import a dotted name as Python would, with every package on the way; None if it is foreign."""
@@ -343,12 +370,18 @@ def _is_main_guard(test: ast.expr) -> bool:
     )
 
 
+def _catches_import_error(handler: ast.ExceptHandler) -> bool:
+    caught = ast.unparse(handler.type) if handler.type else "Exception"
+    return any(name in caught for name in ("ImportError", "ModuleNotFoundError", "Exception"))
+
+
 class _Reader(ast.NodeVisitor):
     """Collects the imports of one file."""
 
     def __init__(self, source: _Source) -> None:
         self.source = source
         self.main_only = False
+        self.optional = False
         self.importlib = {"importlib"}  # names that mean the module importlib
         self.import_module = {"__import__"}  # names that mean import_module
         self.assigned: dict[str, ast.expr] = {}  # names given a value at top level, for paths built in steps
@@ -367,7 +400,16 @@ class _Reader(ast.NodeVisitor):
                     self.import_module.add(alias.asname or alias.name)
 
     def _add(self, module: str, level: int, names: tuple[str, ...], line: int) -> None:
-        self.source.imports.append(_Import(module, level, names, line, self.main_only))
+        self.source.imports.append(_Import(module, level, names, line, self.main_only, self.optional))
+
+    def visit_Try(self, node: ast.Try) -> None:
+        outer = self.optional
+        self.optional = outer or any(_catches_import_error(handler) for handler in node.handlers)
+        for child in node.body:
+            self.visit(child)
+        self.optional = outer
+        for child in (*node.handlers, *node.orelse, *node.finalbody):
+            self.visit(child)
 
     def visit_If(self, node: ast.If) -> None:
         if _is_type_checking(node.test):

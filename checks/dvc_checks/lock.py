@@ -5,10 +5,11 @@ and with itself along every edge of the pipeline. Data that only DVC keeps is
 not read: what a stage consumed has to be, hash for hash, what another produced.
 """
 
+import posixpath
 from dataclasses import dataclass, field
 from typing import Any
 
-from dvc_checks import internals
+from dvc_checks import internals, libraries
 from dvc_checks.output import count
 from dvc_checks.pipeline import Pipeline, within
 from dvc_checks.remote import Answer
@@ -74,6 +75,10 @@ def _words(command: Any) -> str:
 def _judge_params(stage: Stage, entry: dict[str, Any], verdict: Verdict) -> None:
     locked = entry.get("params", {})
     seen = set()
+
+    def kind(path: str) -> str:
+        return "library" if posixpath.basename(path) == libraries.FILE else "parameter"
+
     for path, declared, moved, actual in internals.params_moved(stage):
         seen.add(path)
         values = locked.get(path, {})
@@ -87,10 +92,12 @@ def _judge_params(stage: Stage, entry: dict[str, Any], verdict: Verdict) -> None
                 reason = f"is declared, but not in {path}"
             else:
                 reason = _difference(values.get(key), actual.get(key))
-            verdict.find(stage.name, f"parameter {key} {reason}")
+            verdict.find(stage.name, f"{kind(path)} {key} {reason}")
         for key in values:
             if declared and key not in declared:
-                verdict.find(stage.name, f"parameter {key} is in dvc.lock, but the stage does not declare it")
+                verdict.find(
+                    stage.name, f"{kind(path)} {key} is in dvc.lock, but the stage does not declare it"
+                )
     for path in locked.keys() - seen:
         verdict.find(stage.name, f"{path}: in dvc.lock, but the stage declares no parameters from it")
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dvc_checks import commands, data, effects, imports, internals, processes, watch
+from dvc_checks import commands, data, effects, imports, internals, libraries, processes, watch
 from dvc_checks.pipeline import Pipeline, within
 from dvc_checks.snapshot import Snapshot, clone, git
 from dvc_checks.stages import Stage
@@ -143,7 +143,7 @@ class _Scratch:
         self._judge_writes(stage, before, observation)
         self._judge_unused(stage, seen, touched, observation)
         for file in stage.params:
-            if file in self.params:
+            if file in self.params and file != libraries.FILE:  # which is declared, and read by DVC alone
                 self._judge_keys(stage, file, seen, observation)
         for file in sorted((seen.opened & self.params.keys()) - stage.params.keys()):
             self._judge_keys(stage, file, seen, observation)

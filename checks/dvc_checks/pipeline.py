@@ -59,7 +59,9 @@ class Pipeline:
     @cached_property
     def tracked(self) -> frozenset[str] | None:
         """The files of the repository that Git tracks, relative to the root; None where there is no Git."""
-        listed = subprocess.run(["git", "ls-files", "-z", "--", ":/"], cwd=self.root, capture_output=True, text=True)
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--", ":/"], cwd=self.root, capture_output=True, text=True
+        )
         return frozenset(listed.stdout.split("\0")) - {""} if listed.returncode == 0 else None
 
     def outputs(self) -> "Iterator[tuple[Stage | Source, Output]]":

@@ -55,13 +55,13 @@ class Project:
         self.git("commit", "--quiet", "--allow-empty", "--message", message)
         return self.git("rev-parse", "HEAD")
 
-    def repro(self, *targets: str) -> None:
-        """Run `dvc repro` in this process; commands find the Python that runs the tests."""
+    def repro(self, *targets: str) -> list[str]:
+        """Run `dvc repro` in this process and return what it ran; commands find the Python that runs the tests."""
         before = os.getcwd()
         os.chdir(self.root)  # as DVC's command line would have it
         try:
             with Repo(str(self.root)) as repo:
-                repo.reproduce(targets=list(targets) or None)
+                return [stage.name for stage in repo.reproduce(targets=list(targets) or None)]
         finally:
             os.chdir(before)
 
