@@ -1,20 +1,24 @@
-"""The command line: `dvc-checks deps | effects | lock | reproduce | compare | all | mend`."""
+"""The command line: `dvc-checks deps | effects | lock | reproduce | compare | merge | all | mend`."""
 
 import signal
 import sys
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast
 
 import click
 
 from dvc_checks import output
 from dvc_checks.errors import BadInput
 from dvc_checks.output import count, say
+from dvc_checks.report import Finding, Location, Report, failed, together
 
 if TYPE_CHECKING:
     from dvc_checks.deps import Verdict
     from dvc_checks.libraries import Judged
     from dvc_checks.pipeline import Pipeline
-    from dvc_checks.reproduce import Result, Tolerance
+    from dvc_checks.reproduce import Tolerance
 
 STATUS = """
 \b
@@ -54,16 +58,57 @@ def main(context: click.Context, directory: str) -> None:
     context.obj = directory
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def forms(*more: str) -> Callable[[F], F]:
+    """The options that say in which form a command shows its report, passed on as `form`.
+
+    A command that cannot judge its input says so in that form, too.
+    """
+
+    def decorate(function: F) -> F:
+        @wraps(function)
+        def run(*arguments: Any, **options: Any) -> Any:
+            try:
+                return function(*arguments, **options)
+            except BadInput as error:
+                failed(click.get_current_context().info_name or "", error.message, options["form"])
+                raise
+
+        for name in reversed(("json", "github", *more)):
+            run = click.option(f"--{name}", "form", flag_value=name, help=FORMS[name])(run)
+        return cast("F", run)
+
+    return decorate
+
+
+FORMS = {
+    "json": "Everything, for machines (dvc-checks/1, see the README).",
+    "github": "Also annotations, and the summary of the job, for GitHub Actions.",
+    "markdown": "For a comment on GitHub.",
+}
+stage_option = click.option(
+    "--stage", "stages", multiple=True, help="Only this stage, or this dvc.yaml; may be repeated."
+)
+
+
 @main.command(short_help="Does every stage list exactly the code it imports?", epilog=STATUS)
-@click.option("--stage", "stages", multiple=True, help="Only this stage, or this dvc.yaml; may be repeated.")
+@stage_option
 @click.option(
     "--fix", is_flag=True, help="Rewrite the code dependencies in dvc.yaml; comments and order stay."
 )
+<<<<<<< Updated upstream
 @click.option(
     "--libraries", is_flag=True, help="Judge the versions of installed libraries as well: libraries.yaml."
 )
 @click.pass_obj
 def deps(directory: str, stages: tuple[str, ...], fix: bool, libraries: bool) -> None:
+=======
+@forms()
+@click.pass_obj
+def deps(directory: str, stages: tuple[str, ...], fix: bool, form: str | None) -> None:
+>>>>>>> Stashed changes
     """Does every stage list exactly the project files that its script imports?
 
     Follows the imports from the scripts named in `cmd`, without running them,
@@ -79,13 +124,22 @@ def deps(directory: str, stages: tuple[str, ...], fix: bool, libraries: bool) ->
     what it imports itself: so an upgrade reruns these stages and no others. Run
     it in the environment in which the stages run.
     """
+<<<<<<< Updated upstream
     status = _deps(directory, stages, fix)
     if libraries:
         status = max(status, _libraries(directory, stages, fix))
     sys.exit(status)
+=======
+    _end(_deps(directory, stages, fix), form)
+>>>>>>> Stashed changes
 
 
-def _deps(directory: str, names: tuple[str, ...], fix: bool = False) -> int:
+def _end(report: Report, form: str | None) -> NoReturn:
+    report.show(form)
+    sys.exit(report.status)
+
+
+def _deps(directory: str, names: tuple[str, ...] = (), fix: bool = False) -> Report:
     from dvc_checks import deps, pipeline
 
     project = pipeline.load(directory)
@@ -99,19 +153,26 @@ def _deps(directory: str, names: tuple[str, ...], fix: bool = False) -> int:
     if wrong:
         missing = sum(len(verdict.missing) for verdict in wrong)
         needless = sum(len(verdict.needless) for verdict in wrong)
-        say(
-            f"deps: the wrong code is listed by {len(wrong)} of {count(len(stages), 'stage')}: "
+        summary = (
+            f"the wrong code is listed by {len(wrong)} of {count(len(stages), 'stage')}: "
             f"{missing} missing, {needless} needless (--fix rewrites them){tail}"
         )
     else:
-        say(f"deps: every stage lists exactly the code it imports ({count(len(stages), 'stage')}){tail}")
+        summary = f"every stage lists exactly the code it imports ({count(len(stages), 'stage')}){tail}"
+    return _told(Report("deps", summary), verdicts).locate(project.root)
+
+
+def _told(report: Report, verdicts: "list[Verdict]") -> Report:
+    from dvc_checks import deps
+
     for verdict in verdicts:
-        for line in deps.shown(verdict):
-            say(line)
-    return 1 if wrong else 0
+        report.findings += deps.findings(verdict)
+        report.notes += [Finding(verdict.stage.name, note) for note in verdict.notes]
+        report.text += deps.shown(verdict)
+    return report
 
 
-def _fix(directory: str, names: tuple[str, ...], project: "Pipeline", verdicts: "list[Verdict]") -> int:
+def _fix(directory: str, names: tuple[str, ...], project: "Pipeline", verdicts: "list[Verdict]") -> Report:
     from dvc_checks import deps, edit, pipeline
 
     added = removed = 0
@@ -123,18 +184,18 @@ def _fix(directory: str, names: tuple[str, ...], project: "Pipeline", verdicts: 
         by_hand += [f"{file}: {line}" for line in edited.by_hand]
     again = pipeline.load(directory)
     left = [verdict for verdict in deps.judge(again, again.select(names)) if not verdict.right]
-    say(
-        f"deps: {added} added, {removed} removed in {' '.join(files)}"
-        + (f"; {len(left)} left" if left else "")
+    report = Report(
+        "deps",
+        f"{added} added, {removed} removed in {' '.join(files)}" + (f"; {len(left)} left" if left else ""),
+        text=[f"  by hand   {line}" for line in by_hand],
+        data={"added": added, "removed": removed, "by hand": by_hand},
     )
-    for line in by_hand:
-        say(f"  by hand   {line}")
-    for verdict in left:
-        for line in deps.shown(verdict):
-            say(line)
+    _told(report, left)
     if added or removed:
-        say("dvc.lock does not know of it yet: run `dvc repro`, or `dvc commit` if the outputs stay right")
-    return 1 if left else 0
+        report.text.append(
+            "dvc.lock does not know of it yet: run `dvc repro`, or `dvc commit` if the outputs stay right"
+        )
+    return report.locate(again.root)
 
 
 def _libraries(directory: str, names: tuple[str, ...], fix: bool) -> int:
@@ -162,24 +223,25 @@ def _libraries(directory: str, names: tuple[str, ...], fix: bool) -> int:
 
 @main.command(short_help="Is dvc.lock true for this commit, with no data at hand?", epilog=STATUS)
 @click.argument("revision", required=False)
-@click.option("--stage", "stages", multiple=True, help="Only this stage, or this dvc.yaml; may be repeated.")
+@stage_option
+@forms()
 @click.pass_obj
-def lock(directory: str, revision: str | None, stages: tuple[str, ...]) -> None:
+def lock(directory: str, revision: str | None, stages: tuple[str, ...], form: str | None) -> None:
     """Is dvc.lock complete and true for this commit, with no data at hand?
 
     Checks dvc.lock against the commands, parameters, dependencies and outputs
     of dvc.yaml, against the files that Git keeps, and against itself: what one
     stage read has to be, hash for hash, what another wrote. If the project has
-    a remote, asks it for every output; a remote that does not answer is
-    reported, and is not a finding.
+    a remote, asks it for every output: what it certainly does not have is a
+    finding; a remote that refuses or does not answer is only reported.
 
     Judges the files as they are; with REVISION, and in a bare repository,
     those of a commit. Every way in which dvc.lock is not true is a finding.
     """
-    sys.exit(_lock(directory, revision, stages))
+    _end(_lock(directory, revision, stages), form)
 
 
-def _lock(directory: str, revision: str | None, names: tuple[str, ...]) -> int:
+def _lock(directory: str, revision: str | None = None, names: tuple[str, ...] = ()) -> Report:
     from dvc_checks import lock, pipeline, remote, snapshot
 
     if revision is None and snapshot.is_bare(directory):
@@ -190,31 +252,31 @@ def _lock(directory: str, revision: str | None, names: tuple[str, ...]) -> int:
     project = pipeline.load(directory)
     stages = project.select(names)
     verdict = lock.judge(project, stages)
-    verdict.remote = remote.ask(project, stages)
-    verdict.findings += verdict.remote.absent
-    said = str(verdict.remote)
-    tail = f"; {said}" if said else ""
-    if verdict.findings:
-        stale = list(dict.fromkeys(stage for stage, _ in verdict.findings))
+    answer = remote.ask(project, stages)
+    findings = [*verdict.findings, *answer.absent]
+    tail = f"; {answer}" if str(answer) else ""
+    if findings:
+        stale = list(dict.fromkeys(finding.where for finding in findings))
         named = ", ".join(stale[:6]) + (f" and {len(stale) - 6} more" if len(stale) > 6 else "")
-        say(f"lock: dvc.lock is not true for {named}{tail}")
+        summary = f"dvc.lock is not true for {named}{tail}"
     else:
-        say(f"lock: dvc.lock is true for {count(len(stages), 'stage')}{tail}")
-    for stage, reason in verdict.findings:
-        say(f"  {stage}: {reason}")
-    for note in verdict.notes:
-        say(f"  note: {note}")
-    return 1 if verdict.findings else 0
+        summary = f"dvc.lock is true for {count(len(stages), 'stage')}{tail}"
+    report = Report("lock", summary, findings, verdict.notes)
+    report.text = [f"  {finding.where}: {finding.what}" for finding in findings]
+    report.text += [f"  note: {note.where}: {note.what}" for note in verdict.notes]
+    report.data = {
+        "remote": {"outputs": answer.outputs, "unknown": answer.unknown, "reason": answer.reason or None}
+    }
+    return report.locate(project.root)
 
 
 @main.command(short_help="Which stages does each parameter rerun, truly?", epilog=STATUS)
-@click.option("--stage", "stages", multiple=True, help="Only this stage, or this dvc.yaml; may be repeated.")
+@stage_option
 @click.option("--run", is_flag=True, help="Run the stages, in a scratch clone, and compare what they read.")
 @click.option(
     "--leaves", is_flag=True, help="A row for every leaf, also where a whole section does the same."
 )
-@click.option("--json", "form", flag_value="json", help="Every leaf, for machines.")
-@click.option("--markdown", "form", flag_value="markdown", help="The table for GitHub.")
+@forms("markdown")
 @click.pass_obj
 def effects(directory: str, stages: tuple[str, ...], run: bool, leaves: bool, form: str | None) -> None:
     """Which stages does each leaf of each params file rerun, and is that declared truly?
@@ -230,58 +292,49 @@ def effects(directory: str, stages: tuple[str, ...], run: bool, leaves: bool, fo
     same outputs. Not seen: files outside the project, Python started with -I,
     and undeclared files that only other programs read.
     """
-    sys.exit(_effects(directory, stages, run, leaves, form))
+    _end(_effects(directory, stages, run, leaves, form == "markdown"), form)
 
 
 def _effects(
-    directory: str, names: tuple[str, ...], run: bool = False, leaves: bool = False, form: str | None = "none"
-) -> int:
+    directory: str,
+    names: tuple[str, ...] = (),
+    run: bool = False,
+    leaves: bool = False,
+    markdown: bool = False,
+) -> Report:
     from dvc_checks import effects, pipeline
 
     project = pipeline.load(directory)
     stages = project.select(names)
     found = effects.table(project, stages)
     findings = effects.declared_wrongly(project, stages, found)
-    notes: list[tuple[str, str]] = []
+    notes: list[Finding] = []
     ran = 0
     if run:
         from dvc_checks import observe
 
         for observation in observe.observe(project, stages):
             ran += not observation.failed
-            findings += [(observation.stage.name, text) for text in observation.findings]
-            notes += [(observation.stage.name, text) for text in observation.notes]
-    if form == "json":
-        say(
-            output.as_json(
-                {
-                    "findings": [{"where": where, "what": what} for where, what in findings],
-                    "notes": [{"where": where, "what": what} for where, what in notes],
-                    "effects": [vars(effect) for effect in found],
-                }
-            )
-        )
-        return 1 if findings else 0
-    first = f"effects: {count(len(found), 'parameter')}, {count(len(stages), 'stage')}"
+            stage = observation.stage
+            place = Location(stage.file, ("stages", stage.entry))
+            findings += [Finding(stage.name, text, place) for text in observation.findings]
+            notes += [Finding(stage.name, text) for text in observation.notes]
+    first = f"{count(len(found), 'parameter')}, {count(len(stages), 'stage')}"
     if run:
         first += f", {ran} of them run and watched"
     well = "what they declare is what they read" if run else "each parameter reruns a stage"
-    say(f"{first}: {count(len(findings), 'finding') if findings else well}")
-    for where, text in findings:
-        say(f"  {where}: {text}")
-    for where, text in notes:
-        say(f"  note: {where}: {text}")
-    if form == "none":
-        return 1 if findings else 0
-    rows = [(e.file, e.key, e) for e in found] if leaves or form == "markdown" else effects.collapsed(found)
-    cells = [[file, key, *effects.in_words(effect)] for file, key, effect in rows]
-    header = ["file", "parameter", "reruns", "and then"]
-    if form == "markdown":
-        cells = [[file, f"`{key}`", direct or "**nothing**", after] for file, key, direct, after in cells]
-    say()
-    for line in (output.markdown_table if form == "markdown" else output.table)(header, cells):
-        say(line)
-    return 1 if findings else 0
+    summary = f"{first}: {count(len(findings), 'finding') if findings else well}"
+    report = Report("effects", summary, findings, notes, data={"effects": [vars(effect) for effect in found]})
+    report.text = [f"  {finding.where}: {finding.what}" for finding in findings]
+    report.text += [f"  note: {note.where}: {note.what}" for note in notes]
+    if found:
+        rows = [(e.file, e.key, e) for e in found] if leaves or markdown else effects.collapsed(found)
+        cells = [[file, key, *effects.in_words(effect)] for file, key, effect in rows]
+        header = ["file", "parameter", "reruns", "and then"]
+        if markdown:
+            cells = [[file, f"`{key}`", direct or "**nothing**", after] for file, key, direct, after in cells]
+        report.text += ["", *(output.markdown_table if markdown else output.table)(header, cells)]
+    return report.locate(project.root)
 
 
 class ToleranceType(click.ParamType):
@@ -322,9 +375,15 @@ Exit status: 0 the same, 1 something differs or the pipeline fails, 2 bad input,
 @click.option(
     "--record", is_flag=True, help="When all is the same, write dvc.environment.json beside dvc.lock."
 )
+@forms()
 @click.pass_obj
 def reproduce(
-    directory: str, revision: str, targets: tuple[str, ...], tolerances: "tuple[Tolerance, ...]", record: bool
+    directory: str,
+    revision: str,
+    targets: tuple[str, ...],
+    tolerances: "tuple[Tolerance, ...]",
+    record: bool,
+    form: str | None,
 ) -> None:
     """Does a clean clone of this commit, with an empty cache, give the very hashes in dvc.lock?
 
@@ -339,6 +398,16 @@ def reproduce(
     On machines where the bits cannot agree, --tolerance makes the values of the
     metrics files decide; other outputs that differ are then only shown.
     """
+    _end(_reproduce(directory, revision, targets, list(tolerances), record), form)
+
+
+def _reproduce(
+    directory: str,
+    revision: str = "HEAD",
+    targets: tuple[str, ...] = (),
+    tolerances: "Sequence[Tolerance]" = (),
+    record: bool = False,
+) -> Report:
     from dvc_checks import environment
     from dvc_checks import reproduce as check
     from dvc_checks.pipeline import load
@@ -348,46 +417,12 @@ def reproduce(
             click.echo(f"reproduce: {line}", err=True)
 
     result = check.reproduce(directory, revision, targets, list(tolerances), progress)
-    _show_reproduction(result)
+    report = check.report(result)
     if record and result.same and not result.differences:
         path = load(directory).root / environment.FILE
         environment.write(path, result.environment)
-        say(f"recorded this environment in {path.name}")
-    sys.exit(0 if result.same else 1)
-
-
-def _show_reproduction(result: "Result") -> None:
-    from dvc_checks import environment
-
-    what = f"{count(result.outputs, 'output')} of {count(len(result.stages), 'stage')} at {result.commit[:7]}"
-    differing = len(result.differences)
-    if result.failure:
-        say(f"reproduce: the pipeline of {result.commit[:7]} does not run in a clean clone")
-        for line in result.failure:
-            say(f"  {line}")
-    elif not differing:
-        say(f"reproduce: {what} came out with the very hashes in dvc.lock")
-        return
-    elif result.same:
-        say(f"reproduce: {differing} of {what} differ in their bits; the metrics are within the tolerance")
-    else:
-        say(f"reproduce: {differing} of {what} differ from dvc.lock")
-    for difference in result.differences:
-        whence = "its inputs were the same" if difference.first else "its inputs differed already"
-        verdict = ", within the tolerance" if difference.tolerated and difference.metric else ""
-        say(f"  {difference.stage}: {difference.path} ({whence}{verdict})")
-        for line in difference.lines:
-            say(f"    {line}")
-    if result.recorded is None:
-        say(f"  environment: nothing recorded to compare with ({environment.FILE}); here it is")
-        here = {key: value for key, value in result.environment.items() if key != "libraries"}
-        for key, value in here.items():
-            say(f"    {key}: {', '.join(value) if isinstance(value, list) else value}")
-        return
-    lines = environment.differences(result.recorded, result.environment)
-    say("  environment: " + ("the same as recorded" if not lines else "differs from the recorded one"))
-    for line in lines:
-        say(f"    {line}")
+        report.text.append(f"recorded this environment in {path.name}")
+    return report
 
 
 @main.command(
@@ -400,8 +435,6 @@ Exit status: 0 compared, 1 with --fail-if-worse: a model got worse by more than
 )
 @click.argument("revision")
 @click.argument("revision2", required=False)
-@click.option("--markdown", "form", flag_value="markdown", help="A comment for a pull request.")
-@click.option("--json", "form", flag_value="json", help="Everything, for machines.")
 @click.option(
     "--fail-if-worse",
     "level",
@@ -409,6 +442,7 @@ Exit status: 0 compared, 1 with --fail-if-worse: a model got worse by more than
     metavar="ALPHA",
     help="End with status 1 if an accuracy fell and its corrected p-value is below ALPHA.",
 )
+@forms("markdown")
 @click.pass_obj
 def compare(
     directory: str, revision: str, revision2: str | None, form: str | None, level: float | None
@@ -426,23 +460,16 @@ def compare(
     from dvc_checks import comparison
 
     found = check.compare(directory, revision, revision2)
-    worse = found.worse(level) if level is not None else []
-    if form == "json":
-        say(output.as_json(comparison.as_data(found)))
-    elif form == "markdown":
-        for line in comparison.markdown(found, check.base_url(directory)):
+    report = comparison.report(found, level, check.base_url(directory))
+    report.root = Path(directory)
+    if form == "markdown":
+        for line in report.markdown or ():
             say(line)
     else:
-        for line in comparison.terminal(found):
-            say(line)
-    for test in worse:
-        what = (
-            test.reason
-            if test.gone
-            else f"got worse by more than chance (p = {test.p_holm:.2g}, below {level:g})"
-        )
-        click.echo(f"compare: {test.path} {what}", err=True)
-    sys.exit(1 if worse else 0)
+        report.show(form)
+    for finding in report.findings:
+        click.echo(f"compare: {finding.where} {finding.what}", err=True)
+    sys.exit(report.status)
 
 
 @main.command(
@@ -456,8 +483,11 @@ Exit status: 0 merged, 1 it has to wait for something else that is in conflict, 
 @click.option("--install", is_flag=True, help="Make Git merge every dvc.lock of this project so.")
 @click.option("--lock", "path", default="dvc.lock", help="The dvc.lock that the three files are versions of.")
 @click.option("--driver", metavar="PATH", help="How Git calls it for the dvc.lock at PATH.")
+@forms()
 @click.pass_obj
-def merge(directory: str, files: tuple[str, ...], install: bool, path: str, driver: str | None) -> None:
+def merge(
+    directory: str, files: tuple[str, ...], install: bool, path: str, driver: str | None, form: str | None
+) -> None:
     """Merge dvc.lock by what is true of the merged project, not line by line.
 
     Without arguments, settles each dvc.lock that `git merge` (or rebase,
@@ -474,8 +504,8 @@ def merge(directory: str, files: tuple[str, ...], install: bool, path: str, driv
     from dvc_checks import merge as check
 
     if install:
-        for line in check.install(directory):
-            say(f"merge: {line}")
+        done = [*check.install(directory)]
+        Report("merge", "; ".join(done), data={"installed": done}).show(form)
         return
     if len(files) not in (0, 3) or (driver and not files):
         raise click.UsageError("give three files, BASE OURS THEIRS, or none")
@@ -486,13 +516,18 @@ def merge(directory: str, files: tuple[str, ...], install: bool, path: str, driv
         merged = [check.files(directory, *files, path)]
     else:
         merged, outputs = check.settle(directory)
-    if not merged:
-        say("merge: no dvc.lock is in conflict")
-    for result in merged:
-        for line in check.shown(result):
-            say(line)
-    if outputs:
-        say(f"  settled with their stages: {', '.join(outputs)}")
+    told = [line for result in merged for line in check.shown(result)] or [
+        "merge: no dvc.lock is in conflict"
+    ]
+    told += [f"  settled with their stages: {', '.join(outputs)}"] if outputs else []
+    report = Report("merge", told[0].removeprefix("merge: "), text=told[1:])
+    report.data = {
+        "merged": [{"file": m.file, "taken": m.taken, "dropped": m.dropped} for m in merged],
+        "outputs": outputs,
+    }
+    report.notes = [Finding(name, f"dropped: {why}") for m in merged for name, why in m.dropped.items()]
+    report.root = Path(directory)
+    report.show(form)
 
 
 @main.command(
@@ -502,8 +537,9 @@ def merge(directory: str, files: tuple[str, ...], install: bool, path: str, driv
 Exit status: 0 something was put right, 1 there was nothing to mend, 2 it could not be mended.
 """,
 )
+@forms()
 @click.pass_obj
-def mend(directory: str) -> None:
+def mend(directory: str, form: str | None) -> None:
     """Put right what a killed `dvc` has left half-written, so that the next one can start.
 
     DVC writes dvc.lock and its table of file locks in place. Where a kill has
@@ -515,38 +551,34 @@ def mend(directory: str) -> None:
     from dvc_checks.mend import mend
 
     mended = mend(directory)
+    summary = "; ".join(mended) or "nothing here that a killed dvc leaves"
+    report = Report("mend", summary, data={"mended": mended}, ends=0 if mended else 1, root=Path(directory))
+    if form or not mended:
+        report.show(form)
     for line in mended:
         click.echo(f"mend: {line}", err=True)
-    if not mended:
-        say("mend: nothing here that a killed dvc leaves")
-    sys.exit(0 if mended else 1)
+    sys.exit(report.status)
 
 
 @main.command(short_help="Run deps, effects and lock; one verdict.", name="all", epilog=STATUS)
 @click.option(
     "--reproduce", "reproducing", is_flag=True, help="Reproduce HEAD as well (runs the whole pipeline)."
 )
-@click.pass_context
-def every(context: click.Context, reproducing: bool) -> None:
+@forms()
+@click.pass_obj
+def every(directory: str, reproducing: bool, form: str | None) -> None:
     """Run deps, effects (without a run) and lock, and give one verdict."""
-    directory = context.obj
-    failed = []
-    for name, check in (
-        ("deps", lambda: _deps(directory, ())),
-        ("effects", lambda: _effects(directory, ())),
-        ("lock", lambda: _lock(directory, None, ())),
-    ):
-        if check():
-            failed.append(name)
-    if reproducing:
-        try:
-            context.invoke(reproduce)
-        except SystemExit as end:
-            if end.code not in (0, 1):
-                raise
-            failed += ["reproduce"] if end.code else []
-    say(f"dvc-checks: {'all is well' if not failed else 'something was found by ' + ', '.join(failed)}")
-    sys.exit(1 if failed else 0)
+    reports = []
+    for check in (_deps, _effects, _lock, *([_reproduce] if reproducing else [])):
+        reports.append(check(directory))
+        if form != "json":
+            reports[-1].show(form)
+    whole = together(reports)
+    if form == "json":
+        whole.show(form)
+    else:
+        say(f"dvc-checks: {whole.summary}")
+    sys.exit(whole.status)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from typing import Any
 from dvc_checks import differences, output, pictures
 from dvc_checks.compare import Comparison, Test
 from dvc_checks.output import count
+from dvc_checks.report import Finding, Location, Report
 
 LEVEL = 0.05  # below which a change is called more than chance
 ROWS = 40  # of one table on a terminal
@@ -220,7 +221,6 @@ def _figures(comparison: Comparison, raw: str) -> list[str]:
 def as_data(comparison: Comparison) -> dict[str, Any]:
     """Everything, for machines."""
     return {
-        "summary": headline(comparison),
         "old": comparison.old.commit,
         "new": comparison.new.name if comparison.new.name == "workspace" else comparison.new.commit,
         "params": [dict(zip(MOVED, row, strict=False)) for row in comparison.params],
@@ -246,3 +246,14 @@ def as_data(comparison: Comparison) -> dict[str, Any]:
         ],
         "figures": comparison.figures,
     }
+
+
+def report(comparison: Comparison, level: float | None, raw: str) -> Report:
+    """All of it; findings are the models that got worse by more than chance at `level`, if one is given."""
+    found = Report("compare", headline(comparison), text=terminal(comparison)[1:])
+    for test in comparison.worse(level) if level is not None else ():
+        worse = f"got worse by more than chance (p = {test.p_holm:.2g}, below {level:g})"
+        found.findings.append(Finding(test.path, test.reason if test.gone else worse, Location(test.path)))
+    found.data = as_data(comparison)
+    found.markdown = markdown(comparison, raw)
+    return found

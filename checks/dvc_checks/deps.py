@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from dvc_checks import commands, imports
 from dvc_checks.imports import Foreign, Place
 from dvc_checks.pipeline import Pipeline, within
+from dvc_checks.report import Finding, Location
 from dvc_checks.stages import Stage
 
 
@@ -94,6 +95,27 @@ def _judge_folder(pipeline: Pipeline, folder: str, verdict: Verdict) -> None:
             f"{folder}/ is listed as a whole: {share} of its {len(files)} Python files are imported, "
             "a change to any other reruns the stage for nothing"
         )
+
+
+def findings(verdict: Verdict) -> list[Finding]:
+    """The findings of one stage."""
+    stage = verdict.stage
+
+    def at(*keys: str) -> Location:
+        return Location(stage.file, ("stages", stage.entry, *keys))
+
+    written = {dep.path: dep.written for dep in stage.deps}
+    found: list[Finding] = []
+    for file in verdict.missing:
+        why = verdict.needed[file]
+        what = f"imported at {why}" if why else "the program of cmd"
+        found.append(Finding(stage.name, f"{file} is missing in deps: {what}", at("deps")))
+    for file in verdict.absent:
+        found.append(Finding(stage.name, f"cmd runs {file}, and there is no such file", at("cmd")))
+    for file in verdict.needless:
+        what = f"{file} is needless in deps: nothing the stage runs imports it"
+        found.append(Finding(stage.name, what, at("deps", written[file])))
+    return found
 
 
 def shown(verdict: Verdict) -> list[str]:

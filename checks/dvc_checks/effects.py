@@ -2,11 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from dvc_checks import internals
 from dvc_checks.errors import BadInput
 from dvc_checks.pipeline import Pipeline
+from dvc_checks.report import Finding, Location
 from dvc_checks.stages import Stage
 
 
@@ -74,8 +76,9 @@ def table(pipeline: Pipeline, stages: list[Stage]) -> list[Effect]:
     afterwards: dict[tuple[str, ...], tuple[str, ...]] = {}
     effects = []
     for file in params_files(pipeline):
+        index = _Index(pipeline.stages, file)
         for key, value in leaves(read_params(pipeline, file) or {}):
-            direct = [stage for stage in pipeline.stages if not stage.frozen and reruns(stage, file, key)]
+            direct = index.of(key)
             names = tuple(stage.name for stage in direct)
             if names not in afterwards:
                 afterwards[names] = tuple(stage.name for stage in pipeline.downstream(direct))
@@ -87,38 +90,97 @@ def table(pipeline: Pipeline, stages: list[Stage]) -> list[Effect]:
     return effects
 
 
-def reruns(stage: Stage, file: str, key: str) -> bool:
-    """Whether a change of this key makes the stage rerun."""
-    declared = stage.params.get(file, ())
-    if declared is None or any(covers(name, key) for name in declared):
-        return True
-    return any(covers(name, key) for name in stage.interpolated.get(file, ())) or any(
-        dep.path == file for dep in stage.deps
-    )
+def _upwards(key: str) -> Iterator[str]:
+    """A dotted key, and those that hold it."""
+    while key:
+        yield key
+        key = key.rpartition(".")[0]
 
 
-def declared_wrongly(pipeline: Pipeline, stages: list[Stage], effects: list[Effect]) -> list[tuple[str, str]]:
+class _Index:
+    """Which stages a change of a key of one params file makes rerun."""
+
+    def __init__(self, stages: list[Stage], file: str) -> None:
+        self.stages = stages
+        self.always: set[int] = set()
+        self.at: dict[str, set[int]] = {}  # a declared key
+        self.above: dict[str, set[int]] = {}  # a key that holds declared ones
+        for number, stage in enumerate(stages):
+            declared = stage.params.get(file, ())
+            if stage.frozen:
+                continue
+            if declared is None or any(dep.path == file for dep in stage.deps):
+                self.always.add(number)
+            for key in (*(declared or ()), *stage.interpolated.get(file, ())):
+                self.at.setdefault(key, set()).add(number)
+                for holder in _upwards(key):
+                    self.above.setdefault(holder, set()).add(number)
+
+    def of(self, key: str) -> list[Stage]:
+        """The stages that rerun, in the order of the pipeline."""
+        found = self.always | self.above.get(key, set())
+        for holder in _upwards(key):
+            found |= self.at.get(holder, set())
+        return [self.stages[number] for number in sorted(found)]
+
+
+class _Leaves:
+    """The leaves of one params file, found by what holds them."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self.all = list(leaves(values))
+        self.keys = {key for key, _ in self.all}
+        self.held: dict[str, list[tuple[str, Any]]] = {}
+        for key, value in self.all:
+            for holder in _upwards(key):
+                self.held.setdefault(holder, []).append((key, value))
+
+    def has(self, key: str) -> bool:
+        """Whether there is such a key, or a leaf that may hold it."""
+        return key in self.held or any(holder in self.keys for holder in _upwards(key))
+
+    def below(self, declared: tuple[str, ...] | None) -> list[tuple[str, Any]]:
+        """The leaves at these keys and below them; all, for a file declared whole."""
+        if not declared:
+            return self.all
+        return list({leaf[0]: leaf for key in declared for leaf in self.held.get(key, ())}.values())
+
+
+def declared_wrongly(pipeline: Pipeline, stages: list[Stage], effects: list[Effect]) -> list[Finding]:
     """What can be told without a run: keys that no stage declares, declared keys that do not exist, and keys
     with a name that DVC's run cache overlooks."""
+    there = cache(lambda file: _Leaves(read_params(pipeline, file) or {}))
     found = []
     for stage in stages:
+        at = "stages", stage.entry, "params"
         for file, keys in stage.params.items():
             values = read_params(pipeline, file)
             if values is None:
-                found.append((stage.name, f"declares parameters in {file}, which does not exist"))
+                what = f"declares parameters in {file}, which does not exist"
+                found.append(Finding(stage.name, what, Location(stage.file, (*at, file))))
                 continue
-            there = [key for key, _ in leaves(values)]
             found += [
-                (stage.name, f"declares {key}, which {file} does not have")
+                Finding(
+                    stage.name,
+                    f"declares {key}, which {file} does not have",
+                    Location(stage.file, (*at, key)),
+                )
                 for key in keys or ()
-                if not any(covers(key, leaf) for leaf in there)
+                if not there(file).has(key)
             ]
-            for leaf, value in leaves(values):
-                if (name := _overlooked(leaf, value, keys or values)) is not None:
-                    told = f"{leaf}: DVC's run cache overlooks a key called '{name}': a new value may bring back the"
-                    found.append((stage.name, f"{told} outputs of another; give it another name"))
+            for leaf, value in there(file).below(keys):
+                if (name := _overlooked(leaf, value, keys or [*_upwards(leaf)][-1:])) is not None:
+                    what = (
+                        f"{leaf}: DVC's run cache overlooks a key called '{name}': a new value may bring back the "
+                        "outputs of another; give it another name"
+                    )
+                    found.append(Finding(stage.name, what, Location(file, tuple(leaf.split(".")))))
     found += [
-        (effect.file, f"{effect.key} reruns no stage: it is not used, or not declared")
+        Finding(
+            effect.file,
+            f"{effect.key} reruns no stage: it is not used, or not declared",
+            Location(effect.file, tuple(effect.key.split("."))),
+        )
         for effect in effects
         if not effect.direct and not effect.shapes
     ]

@@ -11,21 +11,27 @@ from typing import Any
 
 from dvc_checks import internals, libraries
 from dvc_checks.output import count
-from dvc_checks.pipeline import Pipeline, within
+from dvc_checks.pipeline import Pipeline
 from dvc_checks.remote import Answer
+from dvc_checks.report import Finding, Location
 from dvc_checks.stages import Dependency, Hash, Output, Source, Stage
 
 
 @dataclass
 class Verdict:
-    """What `lock` found: (stage, reason) pairs, and what could not be told."""
+    """What `lock` found, and what could not be told."""
 
-    findings: list[tuple[str, str]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
     remote: Answer = field(default_factory=Answer)
 
-    def find(self, stage: str, reason: str) -> None:
-        self.findings.append((stage, reason))
+    def find(self, stage: Stage, reason: str, *keys: str, params: str = "") -> None:
+        """Note a finding at these keys of the stage's definition, or of a params file."""
+        place = Location(params, keys) if params else Location(stage.file, ("stages", stage.entry, *keys))
+        self.findings.append(Finding(stage.name, reason, place))
+
+    def note(self, stage: Stage, what: str) -> None:
+        self.notes.append(Finding(stage.name, what))
 
 
 def judge(pipeline: Pipeline, stages: list[Stage]) -> Verdict:
@@ -34,16 +40,16 @@ def judge(pipeline: Pipeline, stages: list[Stage]) -> Verdict:
     locks = {file: internals.locked(stage) for file, stage in {stage.file: stage for stage in stages}.items()}
     for file in [file for file, entries in locks.items() if not entries]:
         number = sum(stage.file == file for stage in stages)
-        verdict.find(
-            file,
-            f"has no dvc.lock beside it: {count(number, 'stage')} never ran, or the run was not committed",
+        reason = (
+            f"has no dvc.lock beside it: {count(number, 'stage')} never ran, or the run was not committed"
         )
+        verdict.findings.append(Finding(file, reason, Location(file)))
     for stage in stages:
         entry = locks[stage.file].get(stage.key)
         if entry is None and not locks[stage.file]:
             continue
         if entry is None:
-            verdict.find(stage.name, "is not in dvc.lock: it has never run, or its run was not committed")
+            verdict.find(stage, "is not in dvc.lock: it has never run, or its run was not committed")
             continue
         judge_stage(pipeline, stage, entry, verdict)
     known = {(stage.file, stage.key) for stage in pipeline.stages}
@@ -51,7 +57,9 @@ def judge(pipeline: Pipeline, stages: list[Stage]) -> Verdict:
         for key in entries:
             if (file, key) not in known:
                 name = key if file == "dvc.yaml" else f"{file}:{key}"
-                verdict.find(name, f"is in dvc.lock, but not in {file} any more")
+                verdict.findings.append(
+                    Finding(name, f"is in dvc.lock, but not in {file} any more", Location(file, ("stages",)))
+                )
     return verdict
 
 
@@ -59,11 +67,11 @@ def judge_stage(pipeline: Pipeline, stage: Stage, entry: dict[str, Any], verdict
     """Judge one stage's entry; the hashes of the stage and of the makers of what it reads are those of dvc.lock."""
     _judge_outputs(pipeline, stage, entry, verdict)
     if stage.frozen:
-        verdict.notes.append(f"{stage.name} is frozen: what it depends on is not judged")
+        verdict.note(stage, "is frozen: what it depends on is not judged")
         return
     ran, says = _words(entry.get("cmd")), _words(internals.command(stage))
     if ran != says:
-        verdict.find(stage.name, f"ran `{ran}`; dvc.yaml says `{says}`")
+        verdict.find(stage, f"ran `{ran}`; dvc.yaml says `{says}`", "cmd")
     _judge_params(stage, entry, verdict)
     _judge_deps(pipeline, stage, entry, verdict)
 
@@ -82,10 +90,12 @@ def _judge_params(stage: Stage, entry: dict[str, Any], verdict: Verdict) -> None
     for path, declared, moved, actual in internals.params_moved(stage):
         seen.add(path)
         values = locked.get(path, {})
+        file = posixpath.normpath(posixpath.join(stage.wdir, path))
         if moved is None:
-            verdict.find(stage.name, f"{path}: this params file does not exist")
+            verdict.find(stage, f"{path}: this params file does not exist", "params")
             continue
         for key, status in moved.items():
+<<<<<<< Updated upstream
             if status == "new":
                 reason = "is not in dvc.lock"
             elif status == "deleted":
@@ -97,41 +107,55 @@ def _judge_params(stage: Stage, entry: dict[str, Any], verdict: Verdict) -> None
             if declared and key not in declared:
                 verdict.find(
                     stage.name, f"{kind(path)} {key} is in dvc.lock, but the stage does not declare it"
+=======
+            if status == "deleted":
+                verdict.find(stage, f"parameter {key} is declared, but not in {path}", "params", key)
+                continue
+            reason, changed = "is not in dvc.lock", key
+            if status != "new":
+                reason, below = _difference(values.get(key), actual.get(key))
+                changed = f"{key}.{below}" if below else key
+            verdict.find(stage, f"parameter {key} {reason}", *changed.split("."), params=file)
+        for key in values:
+            if declared and key not in declared:
+                verdict.find(
+                    stage, f"parameter {key} is in dvc.lock, but the stage does not declare it", "params"
+>>>>>>> Stashed changes
                 )
     for path in locked.keys() - seen:
-        verdict.find(stage.name, f"{path}: in dvc.lock, but the stage declares no parameters from it")
+        verdict.find(stage, f"{path}: in dvc.lock, but the stage declares no parameters from it", "params")
 
 
-def _difference(locked: Any, actual: Any, key: str = "") -> str:
-    """The first value that differs, told by its place."""
+def _difference(locked: Any, actual: Any, key: str = "") -> tuple[str, str]:
+    """The first value that differs, in words, and its key below the parameter."""
     if isinstance(locked, dict) and isinstance(actual, dict):
         for name in [*locked, *(name for name in actual if name not in locked)]:
             place = f"{key}.{name}" if key else str(name)
             if name not in actual:
-                return f"differs: {place} was {locked[name]!r} and is gone"
+                return f"differs: {place} was {locked[name]!r} and is gone", key
             if name not in locked:
-                return f"differs: {place} is new, {actual[name]!r}"
+                return f"differs: {place} is new, {actual[name]!r}", place
             if locked[name] != actual[name]:
                 return _difference(locked[name], actual[name], place)
     where = f"differs: {key} was" if key else "was"
-    return f"{where} {locked!r} when the stage ran, is {actual!r} now"
+    return f"{where} {locked!r} when the stage ran, is {actual!r} now", key
 
 
 def _judge_deps(pipeline: Pipeline, stage: Stage, entry: dict[str, Any], verdict: Verdict) -> None:
     locked = {item["path"] for item in entry.get("deps", [])}
     for path in sorted(locked - {dep.written for dep in stage.deps}):
-        verdict.find(stage.name, f"dependency {path} is in dvc.lock, but not in dvc.yaml")
+        verdict.find(stage, f"dependency {path} is in dvc.lock, but not in dvc.yaml", "deps")
     for dep in stage.deps:
         if dep.written not in locked:
-            verdict.find(stage.name, f"dependency {dep.path} is in dvc.yaml, but not in dvc.lock")
+            verdict.find(
+                stage, f"dependency {dep.path} is in dvc.yaml, but not in dvc.lock", "deps", dep.written
+            )
         elif not dep.inside:
-            verdict.notes.append(f"{stage.name}: {dep.path} lies outside the project and is not judged")
+            verdict.note(stage, f"{dep.path} lies outside the project and is not judged")
         elif made := pipeline.producer(dep.path):
             _judge_edge(stage, dep, *made, verdict)
-        elif any(within(out.path, dep.path) for maker in pipeline.stages for out in maker.outs):
-            verdict.notes.append(
-                f"{stage.name}: {dep.path}/ holds outputs of several stages; only the data can tell"
-            )
+        elif dep.path in pipeline.above_outputs:
+            verdict.note(stage, f"{dep.path}/ holds outputs of several stages; only the data can tell")
         else:
             _judge_file(pipeline, stage, dep, "dependency", verdict)
 
@@ -141,23 +165,27 @@ def _judge_edge(stage: Stage, dep: Dependency, maker: Stage | Source, out: Outpu
     maker_name = maker.name if isinstance(maker, Stage) else maker.file
     read, wrote = dep.hash, out.hash
     if not wrote:
-        verdict.find(stage.name, f"dependency {dep.path}: {maker_name} has no hash for it")
+        verdict.find(stage, f"dependency {dep.path}: {maker_name} has no hash for it", "deps", dep.written)
     elif dep.path != out.path:
         part = inside(out, dep.path)
         if part is None:
-            verdict.notes.append(f"{stage.name}: {dep.path} is a part of {out.path}; only the data can tell")
+            verdict.note(stage, f"{dep.path} is a part of {out.path}; only the data can tell")
         elif read is None or part != read.value:
-            verdict.find(stage.name, f"dependency {dep.path} is not what {maker_name} wrote into {out.path}")
+            reason = f"dependency {dep.path} is not what {maker_name} wrote into {out.path}"
+            verdict.find(stage, reason, "deps", dep.written)
     elif read is None or read.value != wrote.value:
         if read and read.name != wrote.name:
-            verdict.notes.append(
-                f"{stage.name}: {dep.path} is hashed the way of DVC 2 on one side and of DVC 3 on the other; "
-                "`dvc cache migrate --dvc-files` makes them comparable"
+            verdict.note(
+                stage,
+                f"{dep.path} is hashed the way of DVC 2 on one side and of DVC 3 on the other; "
+                "`dvc cache migrate --dvc-files` makes them comparable",
             )
         else:
             verdict.find(
-                stage.name,
+                stage,
                 f"dependency {dep.path} was {_short(read)}, but {maker_name} wrote {_short(wrote)}",
+                "deps",
+                dep.written,
             )
 
 
@@ -177,32 +205,31 @@ def _judge_file(
 ) -> None:
     """A file or folder that Git keeps has to hash to what dvc.lock says."""
     path = entry.path
+    at = "deps" if isinstance(entry, Dependency) else f"{entry.kind}s", entry.written
     if not internals.is_there(entry):
-        verdict.find(stage.name, f"{what} {path} does not exist, and no stage makes it")
-        return
-    tracked = pipeline.tracked
-    if tracked is not None and not any(within(file, path) for file in tracked):
-        verdict.find(stage.name, f"{what} {path} is kept by neither Git nor DVC: a clone does not have it")
+        verdict.find(stage, f"{what} {path} does not exist, and no stage makes it", *at)
+    elif pipeline.tracked is not None and path not in pipeline.tracked_with_folders:
+        verdict.find(stage, f"{what} {path} is kept by neither Git nor DVC: a clone does not have it", *at)
     elif internals.hash_now(entry) != entry.hash:
-        verdict.find(stage.name, f"{what} {path} has changed since the stage ran")
+        verdict.find(stage, f"{what} {path} has changed since the stage ran", *at)
 
 
 def _judge_outputs(pipeline: Pipeline, stage: Stage, entry: dict[str, Any], verdict: Verdict) -> None:
     locked = {item["path"]: item for item in entry.get("outs", [])}
     for path in sorted(locked.keys() - {out.written for out in stage.outs}):
-        verdict.find(stage.name, f"output {path} is in dvc.lock, but not in dvc.yaml")
+        verdict.find(stage, f"output {path} is in dvc.lock, but not in dvc.yaml", "outs")
     for out in stage.outs:
+        at = f"{out.kind}s", out.written
         if out.written not in locked:
-            verdict.find(stage.name, f"output {out.path} is in dvc.yaml, but not in dvc.lock")
+            verdict.find(stage, f"output {out.path} is in dvc.yaml, but not in dvc.lock", *at)
         elif not out.hash:
-            verdict.find(stage.name, f"output {out.path} has no hash in dvc.lock")
+            verdict.find(stage, f"output {out.path} has no hash in dvc.lock", *at)
         elif not out.cached and out.inside:
             if internals.is_there(out):
                 _judge_file(pipeline, stage, out, "output", verdict)
             else:
-                verdict.find(
-                    stage.name, f"output {out.path} is kept by neither Git nor DVC: a clone does not have it"
-                )
+                reason = f"output {out.path} is kept by neither Git nor DVC: a clone does not have it"
+                verdict.find(stage, reason, *at)
 
 
 def _short(of: Hash | None) -> str:

@@ -131,7 +131,7 @@ def _choose(
         _put(pipeline.root, disputed, SIDES[side])
         verdict = lock.Verdict()
         lock.judge_stage(pipeline, stage, entry, verdict)
-        whys = sorted((why for _, why in verdict.findings), key=lambda why: why.startswith("output "))
+        whys = sorted((found.what for found in verdict.findings), key=lambda why: why.startswith("output "))
         why = whys[0] if whys else _in_doubt(pipeline, stage, side, versions)
         if not why:
             ours, theirs = mine.entry("ours", stage.key), mine.entry("theirs", stage.key)

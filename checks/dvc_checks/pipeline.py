@@ -72,7 +72,32 @@ class Pipeline:
 
     def producer(self, path: str) -> "tuple[Stage | Source, Output] | None":
         """The stage or `.dvc` file whose output is `path`, or holds it."""
-        return next(((maker, out) for maker, out in self.outputs() if within(path, out.path)), None)
+        for at in upwards(path):
+            if at in self._places:
+                kind, number, place = self._places[at]
+                maker = (self.stages if kind is Stage else self.sources)[number]
+                return maker, maker.outs[place]
+        return None
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[type, int, int]]:
+        """Where an output's maker stands among its kind, and the output among the maker's."""
+        return {
+            out.path: (type(maker), number, place)
+            for makers in (self.stages, self.sources)
+            for number, maker in enumerate(makers)
+            for place, out in enumerate(maker.outs)
+        }
+
+    @cached_property
+    def above_outputs(self) -> frozenset[str]:
+        """The folders that hold outputs of stages."""
+        return frozenset(at for stage in self.stages for out in stage.outs for at in upwards(out.path))
+
+    @cached_property
+    def tracked_with_folders(self) -> frozenset[str]:
+        """The files that Git tracks, and the folders that hold them."""
+        return frozenset(at for file in self.tracked or () for at in upwards(file))
 
     def select(self, names: "tuple[str, ...] | list[str]") -> list[Stage]:
         """The stages of these names; a name before `@` stands for all that were expanded from it."""
@@ -107,6 +132,14 @@ class Pipeline:
             needed |= networkx.descendants(graph, stage.dvc)
         order = {node: place for place, node in enumerate(networkx.dfs_postorder_nodes(graph))}
         return sorted((s for s in self.stages if s.dvc in needed), key=lambda s: order[s.dvc])
+
+
+def upwards(path: str) -> Iterator[str]:
+    """The path, and the folders that hold it, up to the root."""
+    while path and path != ".":
+        yield path
+        path = path.rpartition("/")[0]
+    yield "."
 
 
 def within(path: str, folder: str) -> bool:

@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 from dvc_checks import internals
 from dvc_checks.output import count
 from dvc_checks.pipeline import Pipeline
-from dvc_checks.stages import Hash, Output, Stage
+from dvc_checks.report import Finding, Location
+from dvc_checks.stages import Hash, Output, Source, Stage
 
 SECONDS = 20.0  # for all remotes together
 THREADS = 16
@@ -25,6 +26,7 @@ MANY = 500  # files from which on it is faster to go through a remote's lists fi
 GIVE_UP = 16  # failures without a single answer, after which no more is asked
 
 Asked = TypeVar("Asked", str, Hash)
+_Wanted = tuple[Stage | Source, Output, Hash]
 
 
 @dataclass
@@ -32,7 +34,7 @@ class Answer:
     """What was established about the remotes."""
 
     outputs: int = 0  # asked for
-    absent: list[tuple[str, str]] = field(default_factory=list)  # (stage or .dvc file, what is not there)
+    absent: list[Finding] = field(default_factory=list)
     unknown: int = 0  # outputs of which it could not be told whether all is there
     reason: str = ""  # why
 
@@ -51,12 +53,11 @@ def ask(pipeline: Pipeline, stages: list[Stage]) -> Answer:
     answer = Answer()
     if not internals.has_remote(pipeline.dvc):
         return answer
-    wanted: dict[tuple[str | None, str], list[tuple[str, Output, Hash]]] = {}
+    wanted: dict[tuple[str | None, str], list[_Wanted]] = {}
     for maker in (*stages, *pipeline.sources):
-        name = maker.name if isinstance(maker, Stage) else maker.file
         for out in maker.outs:
             if out.pushed and out.hash:
-                wanted.setdefault((out.remote, out.hash.name), []).append((name, out, out.hash))
+                wanted.setdefault((out.remote, out.hash.name), []).append((maker, out, out.hash))
     until = time.monotonic() + SECONDS
     reasons: Counter[str] = Counter()
     for (remote, hash_name), outs in wanted.items():
@@ -71,7 +72,7 @@ def _ask_one(
     pipeline: Pipeline,
     name: str | None,
     hash_name: str,
-    outs: list[tuple[str, Output, Hash]],
+    outs: list[_Wanted],
     until: float,
     answer: Answer,
     reasons: Counter[str],
@@ -95,7 +96,7 @@ def _ask_one(
         files -= known
     there |= _each(lambda value: internals.is_stored(opened, value), files, until)
 
-    for stage, out, of in outs:
+    for maker, out, of in outs:
         parts = lists.get(of, set())
         if there[of.value] is False:
             gone = of.value[:8]
@@ -106,7 +107,15 @@ def _ask_one(
             if errors := [error for error in failed if isinstance(error, BaseException)]:
                 unknown(1, errors[0])
             continue
-        answer.absent.append((stage, f"output {out.path} is not in the remote ({gone}): run `dvc push`"))
+        reason = f"output {out.path} is not in the remote ({gone}): run `dvc push`"
+        answer.absent.append(_finding(maker, out, reason))
+
+
+def _finding(maker: Stage | Source, out: Output, reason: str) -> Finding:
+    if isinstance(maker, Source):
+        return Finding(maker.file, reason, Location(maker.file))
+    keys = "stages", maker.entry, f"{out.kind}s", out.written
+    return Finding(maker.name, reason, Location(maker.file, keys))
 
 
 def _set(found: Any) -> set[str]:

@@ -13,7 +13,9 @@ from typing import Any
 from dvc_checks import data, deps, differences, environment, processes
 from dvc_checks import pipeline as pipelines
 from dvc_checks.errors import BadInput
+from dvc_checks.output import count
 from dvc_checks.pipeline import Pipeline
+from dvc_checks.report import Finding, Report
 from dvc_checks.snapshot import Snapshot, clone, is_bare
 from dvc_checks.stages import Output, Source, Stage
 
@@ -221,3 +223,45 @@ def _tolerated(change: tuple[str, Any, Any], tolerances: list[Tolerance]) -> boo
     if not (differences.is_number(old) and differences.is_number(new)):
         return False
     return all(abs(new - old) <= tolerance.size for tolerance in asked)
+
+
+def report(result: Result) -> Report:
+    """What became of it, in words and for machines."""
+    what = f"{count(result.outputs, 'output')} of {count(len(result.stages), 'stage')} at {result.commit[:7]}"
+    differing = len(result.differences)
+    if result.failure:
+        summary = f"the pipeline of {result.commit[:7]} does not run in a clean clone"
+    elif not differing:
+        summary = f"{what} came out with the very hashes in dvc.lock"
+    elif result.same:
+        summary = f"{differing} of {what} differ in their bits; the metrics are within the tolerance"
+    else:
+        summary = f"{differing} of {what} differ from dvc.lock"
+    found = Report("reproduce", summary)
+    found.data = {"commit": result.commit, "stages": result.stages, "environment": result.environment}
+    if result.failure:
+        found.findings.append(Finding("dvc repro", " | ".join(result.failure[-3:])))
+        found.text += [f"  {line}" for line in result.failure]
+    for difference in result.differences:
+        whence = "its inputs were the same" if difference.first else "its inputs differed already"
+        verdict = ", within the tolerance" if difference.tolerated and difference.metric else ""
+        told = f"{difference.path} ({whence}{verdict})"
+        found.text += [f"  {difference.stage}: {told}", *(f"    {line}" for line in difference.lines)]
+        to = found.notes if difference.tolerated else found.findings
+        to.append(Finding(difference.stage, "; ".join([told, *difference.lines])))
+    if differing or result.failure:
+        found.text += _about_environment(result)
+    return found
+
+
+def _about_environment(result: Result) -> list[str]:
+    if result.recorded is None:
+        lines = [f"  environment: nothing recorded to compare with ({environment.FILE}); here it is"]
+        here = {key: value for key, value in result.environment.items() if key != "libraries"}
+        return lines + [
+            f"    {key}: {', '.join(value) if isinstance(value, list) else value}"
+            for key, value in here.items()
+        ]
+    differ = environment.differences(result.recorded, result.environment)
+    same = "the same as recorded" if not differ else "differs from the recorded one"
+    return [f"  environment: {same}", *(f"    {line}" for line in differ)]

@@ -135,7 +135,7 @@ def test_a_frozen_stage_is_not_called_stale(project: Project) -> None:
     project.replace("params.yaml", "n: 3", "n: 4")
     found = project.check("lock")
     assert found.exit_code == 0
-    assert "make is frozen" in found.output
+    assert "make: is frozen" in found.output
 
 
 def test_hashes_of_dvc_2_and_3_are_told_apart_but_equal_ones_agree(project: Project) -> None:
