@@ -7,7 +7,7 @@ INSTALL = if uv --version >/dev/null 2>&1; then uv pip install --quiet --python 
 	else $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check "$$@"; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-slow lint check recipes sweep bench lock
+.PHONY: help repro test test-slow lint check recipes sweep bench lock dist
 
 help:            ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -35,13 +35,13 @@ repro: $(READY)  ## run the pipeline and print what it reached
 	@PATH="$(CURDIR)/$(BIN):$$PATH"; export PATH; dvc repro || { dvc-checks mend >/dev/null && dvc repro; }
 	@$(BIN)/python -m commands.summary
 
-test: $(READY) .venv/.onnx  ## run the tests (under five minutes)
+test: .venv/.onnx .venv/.sweep  ## run the tests (under five minutes)
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2
 
-test-slow: $(READY) .venv/.onnx  ## run the slow proofs
+test-slow: .venv/.onnx .venv/.sweep  ## run the slow proofs
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 -m slow
 
-lint: .venv/.lint .venv/.onnx  ## ruff (format and rules) and pyright
+lint: .venv/.lint .venv/.onnx .venv/.sweep  ## ruff (format and rules) and pyright
 	@$(BIN)/ruff format --check --quiet . || { echo "lint: not formatted; $(BIN)/ruff format mends it" >&2; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/pyright
@@ -67,6 +67,12 @@ sweep: .venv/.sweep  ## run a short hyperparameter sweep on the digits; each tri
 bench: $(READY) .venv-bench/.ready  ## time training against PyTorch, scikit-learn, JAX and bare matrix products
 	PYTHONPATH="$(CURDIR)" .venv-bench/bin/python -m benchmarks.agreement
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m benchmarks --python .venv-bench/bin/python
+
+dist: .venv/.lint  ## build the wheel and the sdist of each distribution into dist/, and check them
+	rm -rf dist
+	for folder in . ./checks ./sweep; do \
+		$(BIN)/uv build --quiet --no-build-isolation --offline --python $(BIN)/python --out-dir dist $$folder || exit; done
+	$(BIN)/twine check --strict dist/*
 
 # Only what is new or asked for moves: `make lock UPGRADE="--upgrade-package dvc"`.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
