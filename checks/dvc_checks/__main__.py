@@ -98,17 +98,12 @@ stage_option = click.option(
 @click.option(
     "--fix", is_flag=True, help="Rewrite the code dependencies in dvc.yaml; comments and order stay."
 )
-<<<<<<< Updated upstream
 @click.option(
     "--libraries", is_flag=True, help="Judge the versions of installed libraries as well: libraries.yaml."
 )
-@click.pass_obj
-def deps(directory: str, stages: tuple[str, ...], fix: bool, libraries: bool) -> None:
-=======
 @forms()
 @click.pass_obj
-def deps(directory: str, stages: tuple[str, ...], fix: bool, form: str | None) -> None:
->>>>>>> Stashed changes
+def deps(directory: str, stages: tuple[str, ...], fix: bool, libraries: bool, form: str | None) -> None:
     """Does every stage list exactly the project files that its script imports?
 
     Follows the imports from the scripts named in `cmd`, without running them,
@@ -124,14 +119,10 @@ def deps(directory: str, stages: tuple[str, ...], fix: bool, form: str | None) -
     what it imports itself: so an upgrade reruns these stages and no others. Run
     it in the environment in which the stages run.
     """
-<<<<<<< Updated upstream
-    status = _deps(directory, stages, fix)
+    report = _deps(directory, stages, fix)
     if libraries:
-        status = max(status, _libraries(directory, stages, fix))
-    sys.exit(status)
-=======
-    _end(_deps(directory, stages, fix), form)
->>>>>>> Stashed changes
+        report.add(_libraries(directory, stages, fix))
+    _end(report, form)
 
 
 def _end(report: Report, form: str | None) -> NoReturn:
@@ -198,7 +189,7 @@ def _fix(directory: str, names: tuple[str, ...], project: "Pipeline", verdicts: 
     return report.locate(again.root)
 
 
-def _libraries(directory: str, names: tuple[str, ...], fix: bool) -> int:
+def _libraries(directory: str, names: tuple[str, ...], fix: bool) -> Report:
     from dvc_checks import deps, libraries, pipeline
 
     by_hand: list[str] = []
@@ -207,18 +198,18 @@ def _libraries(directory: str, names: tuple[str, ...], fix: bool) -> int:
         project = pipeline.load(directory)
         return libraries.judge(project, deps.judge(project, project.select(names)))
 
+    root = pipeline.root_of(directory)
     judged = judge()
+    summary = libraries.headline(judged)
     if fix and (judged.wrong or judged.file):
-        by_hand = libraries.fix(pipeline.root_of(directory), judged)
+        by_hand = libraries.fix(root, judged)
         judged = judge()
-        say(f"libraries: {libraries.FILE} and what the stages declare from it are rewritten")
-    else:
-        say(libraries.headline(judged))
-    for line in by_hand:
-        say(f"  by hand   {line}")
-    for line in libraries.shown(judged):
-        say(line)
-    return 1 if judged.wrong or judged.file else 0
+        summary = f"{libraries.FILE} and what the stages declare from it are rewritten"
+    report = Report("libraries", summary, libraries.findings(judged))
+    report.notes = [Finding(v.stage.name, note) for v in judged.verdicts for note in v.notes]
+    report.text = [*(f"  by hand   {line}" for line in by_hand), *libraries.shown(judged)]
+    report.data = {"versions": judged.wanted, "by hand": by_hand}
+    return report.locate(root)
 
 
 @main.command(short_help="Is dvc.lock true for this commit, with no data at hand?", epilog=STATUS)
@@ -513,7 +504,8 @@ def merge(
     if driver:
         merged = [check.drive(driver, *files)]
     elif files:
-        merged = [check.files(directory, *files, path)]
+        base, ours, theirs = files
+        merged = [check.files(directory, base, ours, theirs, path)]
     else:
         merged, outputs = check.settle(directory)
     told = [line for result in merged for line in check.shown(result)] or [

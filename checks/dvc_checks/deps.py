@@ -110,8 +110,10 @@ def findings(verdict: Verdict) -> list[Finding]:
         why = verdict.needed[file]
         what = f"imported at {why}" if why else "the program of cmd"
         found.append(Finding(stage.name, f"{file} is missing in deps: {what}", at("deps")))
-    for file in verdict.absent:
-        found.append(Finding(stage.name, f"cmd runs {file}, and there is no such file", at("cmd")))
+    found += [
+        Finding(stage.name, f"cmd runs {file}, and there is no such file", at("cmd"))
+        for file in verdict.absent
+    ]
     for file in verdict.needless:
         what = f"{file} is needless in deps: nothing the stage runs imports it"
         found.append(Finding(stage.name, what, at("deps", written[file])))

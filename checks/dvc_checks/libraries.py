@@ -20,6 +20,7 @@ from dvc_checks.deps import Verdict as CodeVerdict
 from dvc_checks.errors import BadInput
 from dvc_checks.imports import Place
 from dvc_checks.pipeline import Pipeline
+from dvc_checks.report import Finding, Location
 from dvc_checks.stages import Stage
 
 FILE = "libraries.yaml"  # at the root of the project
@@ -195,9 +196,7 @@ def headline(judged: Judged) -> str:
     wrong = judged.wrong
     if not wrong and not judged.file:
         number = f"{len(judged.wanted)} version{'s' if len(judged.wanted) != 1 else ''}"
-        return (
-            f"libraries: every stage declares exactly what it imports, {FILE} is what is installed ({number})"
-        )
+        return f"every stage declares exactly what it imports, {FILE} is what is installed ({number})"
     missing = sum(len(verdict.missing) for verdict in wrong)
     needless = sum(len(verdict.needless) for verdict in wrong)
     parts = []
@@ -208,7 +207,24 @@ def headline(judged: Judged) -> str:
         )
     if judged.file:
         parts.append(f"{FILE} is wrong in {len(judged.file)} line{'s' if len(judged.file) != 1 else ''}")
-    return f"libraries: {'; '.join(parts)} (--fix rewrites them)"
+    return f"{'; '.join(parts)} (--fix rewrites them)"
+
+
+def findings(judged: Judged) -> list[Finding]:
+    """What is wrong, and where."""
+    found = [Finding(FILE, line, Location(FILE, (line.partition(" ")[0],))) for line in judged.file]
+    for verdict in judged.verdicts:
+        stage = verdict.stage
+        keys = "stages", stage.entry, "params"
+        for name in verdict.missing:
+            where = verdict.needed[name]
+            why = f"imported at {where}" if where else "cmd runs it"
+            what = f"{name} is missing in params: {why}"
+            found.append(Finding(stage.name, what, Location(stage.file, (*keys, FILE))))
+        for name in verdict.needless:
+            what = f"{name} is needless in params: nothing the stage runs imports it"
+            found.append(Finding(stage.name, what, Location(stage.file, (*keys, FILE, name))))
+    return found
 
 
 def shown(judged: Judged) -> list[str]:

@@ -95,33 +95,18 @@ def _judge_params(stage: Stage, entry: dict[str, Any], verdict: Verdict) -> None
             verdict.find(stage, f"{path}: this params file does not exist", "params")
             continue
         for key, status in moved.items():
-<<<<<<< Updated upstream
-            if status == "new":
-                reason = "is not in dvc.lock"
-            elif status == "deleted":
-                reason = f"is declared, but not in {path}"
-            else:
-                reason = _difference(values.get(key), actual.get(key))
-            verdict.find(stage.name, f"{kind(path)} {key} {reason}")
-        for key in values:
-            if declared and key not in declared:
-                verdict.find(
-                    stage.name, f"{kind(path)} {key} is in dvc.lock, but the stage does not declare it"
-=======
             if status == "deleted":
-                verdict.find(stage, f"parameter {key} is declared, but not in {path}", "params", key)
+                verdict.find(stage, f"{kind(path)} {key} is declared, but not in {path}", "params", key)
                 continue
             reason, changed = "is not in dvc.lock", key
             if status != "new":
                 reason, below = _difference(values.get(key), actual.get(key))
                 changed = f"{key}.{below}" if below else key
-            verdict.find(stage, f"parameter {key} {reason}", *changed.split("."), params=file)
+            verdict.find(stage, f"{kind(path)} {key} {reason}", *changed.split("."), params=file)
         for key in values:
             if declared and key not in declared:
-                verdict.find(
-                    stage, f"parameter {key} is in dvc.lock, but the stage does not declare it", "params"
->>>>>>> Stashed changes
-                )
+                reason = f"{kind(path)} {key} is in dvc.lock, but the stage does not declare it"
+                verdict.find(stage, reason, "params")
     for path in locked.keys() - seen:
         verdict.find(stage, f"{path}: in dvc.lock, but the stage declares no parameters from it", "params")
 

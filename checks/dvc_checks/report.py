@@ -62,6 +62,14 @@ class Report:
         self.lines = {f.place: line_of(root, f.place) for f in self.findings if f.place}
         return self
 
+    def add(self, other: "Report") -> None:
+        """Take another report, on a further question to the same command, into this one."""
+        self.text += [f"{other.command}: {other.summary}", *other.text]
+        self.findings += other.findings
+        self.notes += other.notes
+        self.lines |= other.lines
+        self.data[other.command] = {"summary": other.summary, **other.data}
+
     def as_data(self) -> dict[str, Any]:
         """What the JSON holds."""
         return {
