@@ -18,11 +18,13 @@ from mnistcore.data.description import read_dataset_description
 from mnistcore.data.normalization import Normalizer
 from mnistcore.errors import InputError
 from mnistcore.network import model
-from mnistcore.report import framing
+from mnistcore.report.framing import frame_of
+from mnistcore.report.pictures import is_picture, read_digits
 from stages.stage import Stage
 
 PROCESSED, MODEL = Path("data/processed"), Path("models/model.npz")
 SHOWN = 3  # classes
+SURE = 0.6  # of probability; below it the reading is said to be unsure
 SHADES = " ░▒▓█"
 
 
@@ -35,9 +37,10 @@ SHADES = " ░▒▓█"
 def main(pictures: tuple[Path, ...], as_json: bool, show: bool) -> None:
     """Say what the trained network reads in each PICTURE, with the three likeliest classes.
 
-    A PICTURE is a PNG, a JPEG or the like, of any size, one character on a plain
-    background, dark on light or light on dark, transparent or not; or a folder,
-    which stands for the pictures in it. It is scaled and centred as the data set's own.
+    A PICTURE is a PNG, a JPEG or the like, of any size: a photograph of a digit on
+    paper, or a drawing, dark on light or light on dark, transparent or not; or a
+    folder, which stands for the pictures in it. Digits that stand apart are read
+    from left to right. Each is scaled and centred as the data set's own.
 
     Needs models/model.npz and data/processed in the current folder: run the
     pipeline first. Ends with status 2 if any PICTURE could not be read; the
@@ -48,27 +51,40 @@ def main(pictures: tuple[Path, ...], as_json: bool, show: bool) -> None:
     network = model.load(MODEL)[1][0]
     if network.features != normalizer.offset.size or network.classes != len(classes):
         raise InputError(f"{MODEL} and {PROCESSED} do not belong together; run the pipeline again")
-    frame = framing.frame_of(normalizer.image_shape)
+    how = frame_of(normalizer.image_shape)
 
-    readings, failed = [], False
+    readings: list[dict[str, Any]] = []
     for path in _files(pictures):
         try:
-            seen = framing.read_drawing(path, frame)
+            seen = np.stack(read_digits(path, how))
         except InputError as error:
-            click.echo(f"predict: {error}", err=True)
-            failed = True
+            _complain(str(error))
+            readings.append({"picture": str(path), "error": str(error)})
             continue
-        reading = _reading(path, network.probabilities(normalizer.transform(seen[None]))[0], classes)
-        if as_json:
-            readings.append(reading | ({"saw": seen.tolist()} if show else {}))
-        else:
-            click.echo(_line(reading))
-            if show:
-                click.echo(_drawn(seen / frame.brightest))
+        outputs = network.probabilities(normalizer.transform(seen))
+        digits = [_reading(one, classes) for one in outputs]
+        if show:
+            for digit, picture in zip(digits, seen, strict=True):
+                digit["saw"] = picture.tolist()
+        readings.append(
+            {"picture": str(path), "class": "".join(d["class"] for d in digits), "digits": digits}
+        )
+        if not as_json:
+            _print(readings[-1], how.brightest)
     if as_json:
-        click.echo(json.dumps(readings, ensure_ascii=False, indent=2))
-    if failed:
+        lines = ",\n ".join(json.dumps(reading, ensure_ascii=False) for reading in readings)
+        click.echo(f"[{lines}]")
+    if any("error" in reading for reading in readings) or not readings:
         sys.exit(2)
+
+
+def _complain(line: str) -> None:
+    click.echo(f"predict: {_on_a_line(line)}", err=True)
+
+
+def _on_a_line(text: str) -> str:
+    """The same, whatever is in a file's name."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def _files(pictures: Iterable[Path]) -> Iterator[Path]:
@@ -80,26 +96,34 @@ def _files(pictures: Iterable[Path]) -> Iterator[Path]:
         inside = sorted(
             path for path in picture.iterdir() if path.is_file() and not path.name.startswith(".")
         )
-        found = [path for path in inside if framing.is_picture(path)]
+        found = [path for path in inside if is_picture(path)]
         if not found:
-            raise InputError(f"{picture}: there is no picture in this folder")
-        if len(found) < len(inside):
-            click.echo(
-                f"predict: {picture}: {len(inside) - len(found)} of {len(inside)} files are no pictures",
-                err=True,
-            )
+            yield picture  # reading it says that it is a folder
+        elif len(found) < len(inside):
+            _complain(f"{picture}: {len(inside) - len(found)} of {len(inside)} files are no pictures")
         yield from found
 
 
-def _reading(path: Path, outputs: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+def _reading(outputs: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
     best = np.argsort(-outputs, kind="stable")[:SHOWN]
     likeliest = [{"class": classes[name], "probability": float(outputs[name].clip(0, 1))} for name in best]
-    return {"picture": str(path), "class": likeliest[0]["class"], "likeliest": likeliest}
+    sure = likeliest[0]["probability"] >= SURE
+    return {"class": likeliest[0]["class"], "sure": sure, "likeliest": likeliest}
 
 
-def _line(reading: dict[str, Any]) -> str:
-    likeliest = (f"{one['class']} {one['probability']:6.1%}" for one in reading["likeliest"])
-    return f"{reading['picture']}:  " + "   ".join(likeliest)
+def _print(reading: dict[str, Any], brightest: int) -> None:
+    name, digits = _on_a_line(reading["picture"]), reading["digits"]
+    if len(digits) > 1:
+        click.echo(f"{name}:  {len(digits)} digits, {reading['class']}")
+    for number, digit in enumerate(digits, 1):
+        likeliest = [f"{one['class']} {one['probability']:6.1%}" for one in digit["likeliest"]]
+        doubt = (
+            "" if digit["sure"] else "not sure: {} or {}:  ".format(*(d["class"] for d in digit["likeliest"]))
+        )
+        place = "" if len(digits) == 1 else f" [{number}]"
+        click.echo(f"{name}{place}:  {doubt}" + "   ".join(likeliest))
+        if "saw" in digit:
+            click.echo(_drawn(np.array(digit["saw"]) / brightest))
 
 
 def _drawn(ink: np.ndarray) -> str:

@@ -1,6 +1,7 @@
 """`predict` reads pictures with the trained network, and says in a line what it can't read."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from mnistcore.data.description import DatasetDescription, write_dataset_descrip
 from mnistcore.data.normalization import divide
 from mnistcore.network import model
 from mnistcore.network.network import Dense
-from mnistcore.report import framing
+from mnistcore.report.framing import frame_of
+from mnistcore.report.pictures import read_digits
 
 
 def picture(path, angle=0):
@@ -42,7 +44,7 @@ def run(*arguments):
 
 
 def expected(path):
-    seen = framing.read_drawing(path, framing.frame_of((28, 28)))
+    seen = read_digits(path, frame_of((28, 28)))[0]
     return model.load("models/model.npz")[1][0].probabilities(seen.reshape(1, -1) / np.float32(255))[0]
 
 
@@ -51,7 +53,7 @@ def test_it_prints_the_three_likeliest_classes(folder):
     outputs = expected("in/a.png")
     best = np.argsort(-outputs)[:3]
     assert result.exit_code == 0
-    assert result.stdout.split() == [
+    assert result.stdout.replace(f"not sure: {best[0]} or {best[1]}:", "").split() == [
         "in/a.png:",
         *(word for c in best for word in (str(c), f"{outputs[c]:.1%}")),
     ]
@@ -63,17 +65,17 @@ def test_json_has_an_object_for_each_picture(folder):
     for reading in readings:
         outputs = expected(reading["picture"])
         assert reading["class"] == str(outputs.argmax())
-        probabilities = [one["probability"] for one in reading["likeliest"]]
+        probabilities = [one["probability"] for one in reading["digits"][0]["likeliest"]]
         np.testing.assert_allclose(probabilities, np.sort(outputs)[::-1][:3], rtol=1e-6)
 
 
 def test_show_draws_what_the_network_saw(folder):
     lines = run("--show", "in/a.png").stdout.splitlines()[1:]
-    seen = framing.read_drawing("in/a.png", framing.frame_of((28, 28)))
+    seen = read_digits("in/a.png", frame_of((28, 28)))[0]
     drawn = np.array([[char != " " for char in line.ljust(56)] for line in lines])
     assert drawn.shape == (28, 56)
     np.testing.assert_array_equal(drawn[:, ::2], seen > 0)
-    assert json.loads(run("--show", "--json", "in/a.png").stdout)[0]["saw"] == seen.tolist()
+    assert json.loads(run("--show", "--json", "in/a.png").stdout)[0]["digits"][0]["saw"] == seen.tolist()
 
 
 def test_a_folder_stands_for_the_pictures_in_it(folder):
@@ -88,7 +90,7 @@ def test_a_folder_stands_for_the_pictures_in_it(folder):
 def test_a_folder_without_pictures_is_an_error(folder):
     (folder / "none").mkdir()
     result = run("none")
-    assert (result.exit_code, result.stderr) == (2, "predict: none: there is no picture in this folder\n")
+    assert (result.exit_code, result.stderr) == (2, "predict: none: a folder without a picture\n")
 
 
 def test_what_is_no_picture_is_told_in_one_line_and_the_others_are_read(folder):
@@ -99,7 +101,50 @@ def test_what_is_no_picture_is_told_in_one_line_and_the_others_are_read(folder):
     assert [line.split(":")[0] for line in result.stdout.splitlines()] == ["in/a.png"]
     told = result.stderr.splitlines()
     assert len(told) == 3 and all(line.startswith("predict: ") for line in told)
-    assert json.loads(run("--json", "notes.png", "in/a.png").stdout)[0]["picture"] == "in/a.png"
+    without, with_one = json.loads(run("--json", "notes.png", "in/a.png").stdout)
+    assert "not a picture" in without["error"] and "digits" not in without
+    assert with_one["picture"] == "in/a.png" and "error" not in with_one
+
+
+def test_a_picture_after_a_folder_without_one_is_read(folder):
+    (folder / "none").mkdir()
+    result = run("none", "in/a.png")
+    assert result.exit_code == 2 and result.stdout.startswith("in/a.png:")
+
+
+def test_digits_that_stand_apart_are_read_from_left_to_right(folder):
+    wide = Image.new("L", (300, 100), 255)
+    for left in (10, 110, 210):
+        ImageDraw.Draw(wide).line([(left + 10, 20), (left + 60, 20), (left + 30, 80)], 0, 9, "curve")
+    wide.save("wide.png")
+    first, *lines = run("wide.png").stdout.splitlines()
+    assert first.startswith("wide.png:  3 digits, ")
+    assert [line.split(":")[0] for line in lines] == ["wide.png [1]", "wide.png [2]", "wide.png [3]"]
+    (reading,) = json.loads(run("--json", "wide.png").stdout)
+    assert first.endswith(reading["class"]) and len(reading["digits"]) == 3
+
+
+def test_an_unsure_reading_says_so(folder, monkeypatch):
+    outputs = np.array([[0.05, 0.5, 0.45, 0, 0, 0, 0, 0, 0, 0]])
+    monkeypatch.setattr("mnistcore.network.network.Network.probabilities", lambda network, images: outputs)
+    assert run("in/a.png").stdout.startswith("in/a.png:  not sure: 1 or 2:  1  50.0%")
+    assert json.loads(run("--json", "in/a.png").stdout)[0]["digits"][0]["sure"] is False
+
+
+def test_json_is_a_line_for_each_picture_whatever_is_shown(folder):
+    assert len(run("--json", "--show", "in").stdout.splitlines()) == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_not_waited_for(folder):
+    os.mkfifo("in/pipe.png")
+    assert "not a file" in run("in/pipe.png").stderr
+    assert run("in").exit_code == 0
+
+
+def test_a_newline_in_a_name_makes_no_second_line(folder):
+    (folder / "in/a.png").rename("a\nb.png")
+    assert len(run("a\nb.png", "c\nd.png").output.splitlines()) == 2
 
 
 def test_without_a_model_it_says_so(folder):
