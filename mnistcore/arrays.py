@@ -1,16 +1,18 @@
-"""Reading .npy and .npz files with every claim of their headers checked, and writing .npy in chunks.
+"""Reading .npy and .npz files with every claim of their headers checked; writing .npy in chunks, .npz byte by byte.
 
 NumPy's own loader trusts the header: it allocates what the header asks for, and
 takes whatever dtype and order it names. Here an array is C-ordered, of the dtype
 and shape the caller expects, exactly as long as its file, and never a pickle.
 """
 
+import io
 import math
 import os
+import struct
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -21,6 +23,10 @@ from mnistcore.errors import InputError
 from mnistcore.files import replacing
 
 Shape = tuple[int | None, ...]  # None: any length
+
+_DATE = 1 << 5 | 1  # 1980-01-01, the earliest that a zip file can have
+_UNIX = 3 << 8  # the system whose permissions the directory gives
+_LARGEST = 0xFFFFFFFF  # of a field of 32 bits; as a size it means: see the zip64 field
 
 
 class ArrayError(InputError):
@@ -55,7 +61,7 @@ def open_array(path: str | os.PathLike[str], dtype: str | tuple[str, ...], shape
 def load_arrays(
     path: str | os.PathLike[str], expected: dict[str, tuple[str | tuple[str, ...], Shape]]
 ) -> dict[str, np.ndarray]:
-    """Load a .npz file, as `numpy.savez` writes it, that holds exactly the arrays `expected`.
+    """Load a .npz file, as `save_arrays` and `numpy.savez` write it, that holds exactly the arrays `expected`.
 
     Parameters
     ----------
@@ -91,6 +97,46 @@ def load_arrays(
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise ArrayError(f"{path}: not a whole .npz file ({' '.join(str(error).split())})") from None
     return arrays
+
+
+def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a .npz file, atomically, whose bytes are a function of the arrays alone.
+
+    `numpy.savez` leaves the zip's headers to Python's zipfile, which writes them one way up to Python 3.11.3 and
+    another since. Here they are those of the later ones: stored, dated 1980-01-01, each size in a zip64 field of
+    its local header (PKWARE's APPNOTE, 4.3 and 4.5.3).
+
+    Raises
+    ------
+    InputError : more than 4 GiB, which the headers written here cannot hold
+    """
+    offset, directory = 0, b""
+    with replacing(path) as file:
+        for name, array in arrays.items():
+            array, start = np.asarray(array, order="C"), io.BytesIO()
+            np.lib.format.write_array_header_1_0(start, np.lib.format.header_data_from_array_1_0(array))
+            data = memoryview(array.reshape(-1).view(np.uint8))
+            member = f"{name}.npy".encode("ascii")
+            checksum = zlib.crc32(data, zlib.crc32(start.getvalue()))
+            size = start.tell() + len(data)
+            zip64 = struct.pack("<HHQQ", 1, 16, size, size)
+            local = b"PK\3\4" + struct.pack(
+                "<HHHHHIIIHH", 45, 0, 0, 0, _DATE, checksum, _LARGEST, _LARGEST, len(member), len(zip64)
+            )
+            if offset + len(local) + len(member) + len(zip64) + size >= _LARGEST:
+                raise InputError(f"{path}: more than 4 GiB of arrays for one .npz file")
+            directory += b"PK\1\2" + struct.pack(
+                "<HHHHHHIIIHHHHHII",
+                *(45 | _UNIX, 45, 0, 0, 0, _DATE, checksum, size, size, len(member)),
+                *(0, 0, 0, 0, 0o600 << 16, offset),
+            )
+            directory += member
+            for part in (local, member, zip64, start.getvalue(), data):
+                file.write(part)
+                offset += len(part)
+        file.write(directory)
+        end = (0, 0, len(arrays), len(arrays), len(directory), offset, 0)
+        file.write(b"PK\5\6" + struct.pack("<HHHHIIH", *end))
 
 
 @contextmanager

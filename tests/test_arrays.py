@@ -1,7 +1,9 @@
 """Checked reading of .npy and .npz files: whatever is not exactly the array expected gets its one line."""
 
+import hashlib
 import io
 import pickle
+import sys
 import zipfile
 
 import numpy as np
@@ -10,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mnistcore.arrays import ArrayError, load_arrays, open_array, writing_array
+from mnistcore.arrays import ArrayError, load_arrays, open_array, save_arrays, writing_array
+from mnistcore.errors import InputError
 
 
 def npy(array: np.ndarray, **options) -> bytes:
@@ -162,6 +165,44 @@ class TestNpz:
         self.save(tmp_path / "x.npz", a=np.arange(4, dtype="float32").reshape(2, 2), b=np.array("text"))
         arrays = load_arrays(tmp_path / "x.npz", self.expected)
         assert arrays["a"].tolist() == [[0, 1], [2, 3]] and str(arrays["b"]) == "text"
+
+    arrays = {  # every kind of array that the project stores, and empty ones
+        "parameters": np.arange(6, dtype="float32").reshape(2, 3),
+        "seeds": np.array([0, 2**40]),
+        "text": np.array("784 → 10"),
+        "one": np.array(0.1),
+        "none": np.empty((0, 3)),
+    }
+
+    def test_written_it_is_the_file_that_savez_writes_on_python_3_11_4_and_later(self, tmp_path):
+        save_arrays(tmp_path / "ours.npz", self.arrays)
+        self.save(tmp_path / "numpy.npz", **self.arrays)
+        if sys.version_info >= (3, 11, 4):
+            assert (tmp_path / "ours.npz").read_bytes() == (tmp_path / "numpy.npz").read_bytes()
+        with np.load(tmp_path / "ours.npz") as file:
+            assert file.files == [*self.arrays]
+            for name, array in self.arrays.items():
+                np.testing.assert_array_equal(file[name], array)
+        with zipfile.ZipFile(tmp_path / "ours.npz") as archive:
+            assert archive.testzip() is None
+
+    def test_written_it_has_these_bytes_on_every_python(self, tmp_path):
+        save_arrays(tmp_path / "ours.npz", self.arrays)
+        digest = hashlib.sha256((tmp_path / "ours.npz").read_bytes()).hexdigest()
+        assert digest == "db33432f5a463fb5ed17473d6ad20fdeeeb265556e2b0c42e5a8b435e7304621"
+
+    def test_written_in_c_order_whatever_the_order_it_had(self, tmp_path):
+        array = np.arange(6.0).reshape(2, 3)
+        for order, name in (("C", "c"), ("F", "f")):
+            save_arrays(tmp_path / f"{name}.npz", {"a": np.asarray(array, order=order)})
+        assert (tmp_path / "c.npz").read_bytes() == (tmp_path / "f.npz").read_bytes()
+
+    def test_more_than_the_headers_can_hold_is_refused_and_leaves_no_file(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("mnistcore.arrays._LARGEST", 1000)  # in place of 4 GiB
+        save_arrays(tmp_path / "x.npz", {"a": np.zeros(800, "uint8")})
+        with pytest.raises(InputError, match=r"y\.npz: more than 4 GiB"):
+            save_arrays(tmp_path / "y.npz", {"a": np.zeros(500, "uint8"), "b": np.zeros(500, "uint8")})
+        assert [path.name for path in tmp_path.iterdir()] == ["x.npz"]
 
     def test_other_arrays_than_expected(self, tmp_path):
         self.save(tmp_path / "x.npz", a=np.zeros((1, 2), "float32"))

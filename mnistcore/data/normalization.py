@@ -8,9 +8,8 @@ from typing import Annotated, get_args
 import numpy as np
 
 from mnistcore.arguments import ArgumentError, Bounds, OneOf, Precision, check, check_array, check_dtype
-from mnistcore.arrays import load_arrays
+from mnistcore.arrays import load_arrays, save_arrays
 from mnistcore.errors import InputError
-from mnistcore.files import replacing
 
 METHODS = ("divide", "min-max", "standardize")
 Side = Annotated[int, Bounds(least=1, most=65_536)]
@@ -77,14 +76,13 @@ class Normalizer:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Store in a .npz file, the same bytes every time."""
-        with replacing(path) as file:
-            np.savez(
-                file,
-                method=np.array(self.method),
-                offset=self.offset,
-                scale=self.scale,
-                image_shape=np.array(self.image_shape, np.int64),
-            )
+        arrays = {
+            "method": np.array(self.method),
+            "offset": self.offset,
+            "scale": self.scale,
+            "image_shape": np.array(self.image_shape, np.int64),
+        }
+        save_arrays(path, arrays)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Normalizer":

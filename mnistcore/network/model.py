@@ -2,16 +2,14 @@
 
 import json
 import os
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from mnistcore.arguments import ArgumentError, Whole, check
-from mnistcore.arrays import load_arrays
+from mnistcore.arrays import load_arrays, save_arrays
 from mnistcore.errors import InputError
-from mnistcore.files import replacing
 from mnistcore.network.network import PRECISIONS, Network
 
 
@@ -36,11 +34,7 @@ def save(path: str | os.PathLike[str], seeds: Sequence[int], networks: Sequence[
         "seeds": np.array(seeds, np.int64),
         "architecture": np.array(architecture),
     }
-    with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
-        for name, array in arrays.items():
-            # ZipInfo's own date, 1980; np.savez does the same, but does not promise to.
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, array, allow_pickle=False)
+    save_arrays(path, arrays)
 
 
 def load(path: str | os.PathLike[str]) -> tuple[list[int], list[Network]]:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mnistcore.files import replacing
+from mnistcore.arrays import save_arrays
 
 
 class State(NamedTuple):
@@ -91,8 +91,7 @@ class Checkpoint:
         header, arrays = {"fingerprint": self._own()}, {}
         for name, value in state._asdict().items():
             (arrays if isinstance(value, np.ndarray) else header)[name] = value
-        with replacing(self.path) as file:
-            np.savez(file, header=np.array(json.dumps(header)), **arrays)
+        save_arrays(self.path, {"header": np.array(json.dumps(header)), **arrays})
         self._last = monotonic()
 
     def remove(self) -> None:
