@@ -46,14 +46,14 @@ def _loss(axes: "Axes", result: Result) -> None:
         axes.yaxis.set_minor_formatter(lambda value, _: "")
     else:
         axes.set_ylim(bottom=0)
-    if printed := result.about.get("printed"):
-        axes.plot(np.add(printed["pass"], 1), np.asarray(printed["error"], float) / 2, **AS_PRINTED)
+    if printed := result.about.printed:
+        axes.plot(np.add(printed.passes, 1), np.asarray(printed.error, float) / 2, **AS_PRINTED)
         axes.text(0.97, 0.9, "○ as printed", color=VERMILION, size=9, ha="right", transform=axes.transAxes)
 
 
 def _accuracy(axes: "Axes", result: Result) -> None:
     epochs, accuracy = result.curves["train/accuracy"].T
-    last, value = epochs[-1], result.about.get("published")
+    last, value = epochs[-1], result.about.published
     axes.set_title("Accuracy")
     axes.set_xlabel("epoch")
     axes.grid(axis="y")
@@ -67,8 +67,8 @@ def _accuracy(axes: "Axes", result: Result) -> None:
     if value is not None:
         axes.axhline(value, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
         labels.append((value, VERMILION, f"test, published {published(result)}"))
-    if printed := result.about.get("printed"):
-        axes.plot(np.add(printed["pass"], 1), np.asarray(printed["accuracy"], float), **AS_PRINTED)
+    if printed := result.about.printed:
+        axes.plot(np.add(printed.passes, 1), np.asarray(printed.accuracy, float), **AS_PRINTED)
     # The first steep climb is cut off: what matters happens near the top.
     lowest = min(*(height for height, _, _ in labels), float(np.quantile(accuracy, 0.02)))
     axes.set_ylim(lowest - 0.12 * (1 - lowest), 1 + 0.03 * (1 - lowest))
@@ -115,7 +115,7 @@ def side_by_side(results: Sequence[Result]) -> "Figure":
     axes = place_axes(figure, (left, 0.65, wide, tall))
     values = []
     for row, result in enumerate(results):
-        value, each = result.about.get("published"), result.accuracies
+        value, each = result.about.published, result.accuracies
         values += [*each, *([] if value is None else [value])]
         axes.axhline(row, color=PALE, linewidth=0.8, zorder=0)
         axes.plot(each, [row] * len(each), color=BLUE, linestyle="", marker="|", markersize=13)

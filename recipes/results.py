@@ -6,16 +6,48 @@ import statistics
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field, ValidationError
 
 from mnistcore.errors import InputError
 from mnistcore.evaluation.metrics import confusion_matrix
 from mnistcore.report.curves import read_curves
+from stages.stage import Section
 
 HERE = Path(__file__).parent
 TIMINGS = HERE / "timings.json"
+
+
+class Printed(Section):
+    """The table that a notebook printed: text, since every digit counts."""
+
+    passes: Annotated[list[int], Field(alias="pass")]
+    error: list[str]
+    accuracy: list[str]
+    test_error: str
+    test_accuracy: str
+
+
+class About(Section):
+    """`about.yaml`, what a recipe's own figures do not say; every key is optional.
+
+    published : the test accuracy that the notebook printed; published_note : what is said in its place
+    at_least, between : where the mean test accuracy has to be
+    what, wrong, right : the story, Markdown; {NAME} in it is the accuracy of a recipe, {NAME:epochs} its epochs
+    differs : what else differs from the notebook
+    """
+
+    published: float | None = None
+    published_note: str = ""
+    at_least: float | None = None
+    between: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    what: str = ""
+    wrong: str = ""
+    differs: str = ""
+    right: str = ""
+    printed: Printed | None = None
 
 
 def names() -> list[str]:
@@ -31,10 +63,9 @@ def load(name: str) -> "Result":
 
     Raises
     ------
-    InputError : for a recipe that has not been run
+    InputError : a recipe that has not been run, or an about.yaml that is not one
     """
     folder = HERE / name
-    about = folder / "about.yaml"
     try:
         metrics = json.loads((folder / "reports" / "metrics.json").read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -44,7 +75,7 @@ def load(name: str) -> "Result":
     timings = json.loads(TIMINGS.read_text(encoding="utf-8")) if TIMINGS.exists() else {"recipes": {}}
     return Result(
         name=name,
-        about=_yaml(about) if about.exists() else {},
+        about=_about(folder / "about.yaml"),
         metrics=metrics,
         timing=timings["recipes"].get(name),
     )
@@ -55,7 +86,7 @@ class Result:
     """A recipe's description (`about.yaml`), its metrics, and its timing if it was measured."""
 
     name: str
-    about: dict[str, Any]
+    about: About
     metrics: dict[str, Any]
     timing: dict[str, float] | None
 
@@ -79,7 +110,7 @@ class Result:
     @property
     def reached(self) -> bool:
         """Whether the mean is where RECIPES.md wants it."""
-        low, high = self.about.get("between", (self.about.get("at_least", 0.0), 1.0))
+        low, high = self.about.between or (self.about.at_least or 0.0, 1.0)
         return low <= self.mean <= high
 
     @cached_property
@@ -99,7 +130,22 @@ class Result:
         return confusion_matrix(*pairs.T, int(pairs.max()) + 1)
 
 
+def _about(path: Path) -> About:
+    if not path.exists():
+        return About()
+    try:
+        return About.model_validate(_yaml(path))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise InputError(f"{path}: {where}{': ' if where else ''}{problem['msg']}") from None
+
+
 def _yaml(path: Path) -> Any:
     from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
-    return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    try:
+        return YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+    except (YAMLError, ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not readable as YAML: {' '.join(str(error).split())[:200]}") from None

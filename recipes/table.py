@@ -1,7 +1,9 @@
 """recipes/README.md, generated: the table *published · here*, then each recipe's story and picture."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
+from mnistcore.errors import InputError
 from recipes.results import Result
 
 INTRODUCTION = """\
@@ -53,11 +55,11 @@ folders. The images come from the root pipeline's `data/raw` where that is there
 
 def readme(results: Sequence[Result]) -> str:
     """The whole page as Markdown."""
-    figures = {result.name: _Figure(result) for result in results}
+    by_name = {result.name: result for result in results}
     seeds = max(len(result.accuracies) for result in results)
     parts = [INTRODUCTION, _table(results), "\n", NOTES.format(seeds=seeds)]
     parts.append("![Test accuracy of every recipe, published and here](pictures/all.png)\n\n")
-    parts += [_story(result, figures) for result in results]
+    parts += [_story(result, by_name) for result in results]
     return "".join([*parts, RUNNING]).rstrip("\n") + "\n"
 
 
@@ -94,8 +96,8 @@ def _table(results: Sequence[Result]) -> str:
 
 def published(result: Result) -> str:
     """The published test accuracy as printed, or what is said in place of it."""
-    value = result.about.get("published")
-    return result.about.get("published_note", "") if value is None else f"{value}"
+    value = result.about.published
+    return result.about.published_note if value is None else f"{value}"
 
 
 def here(result: Result) -> str:
@@ -105,11 +107,11 @@ def here(result: Result) -> str:
 
 def _wanted(result: Result) -> str:
     about = result.about
-    if "between" in about:
-        wanted = "{} to {}".format(*about["between"])
-    elif "at_least" in about:
-        wanted = f"≥ {about['at_least']}"
-    elif "printed" in about:
+    if about.between:
+        wanted = f"{about.between[0]} to {about.between[1]}"
+    elif about.at_least is not None:
+        wanted = f"≥ {about.at_least}"
+    elif about.printed:
         return "the printed table"
     else:
         return ""
@@ -120,25 +122,40 @@ def _seconds(value: float) -> str:
     return f"{value:.3f}" if value < 1 else f"{value:.2f}"
 
 
-def _story(result: Result, figures: "dict[str, _Figure]") -> str:
+def _story(result: Result, results: Mapping[str, Result]) -> str:
     lines = [f"## {result.name}\n\n"]
-    for key, title in (("what", "What it is."), ("wrong", "What was wrong."), ("right", "What changes.")):
-        if key in result.about:
-            lines.append(f"**{title}** {' '.join(result.about[key].split()).format_map(figures)}\n\n")
-    if "printed" in result.about:
+    about = result.about
+    for title, text in (
+        ("What it is.", about.what),
+        ("What was wrong.", about.wrong),
+        ("What else differs.", about.differs),
+        ("What changes.", about.right),
+    ):
+        if text:
+            lines.append(f"**{title}** {_with_figures(text, result, results)}\n\n")
+    if about.printed:
         lines.append(replayed(result))
     lines.append(f"![{result.name}: training, test and confusions](pictures/{result.name}.png)\n\n")
     return "".join(lines)
 
 
-class _Figure:
-    """What a story may name in braces: {NAME}, a recipe's mean test accuracy; {NAME:epochs}, its epochs."""
+_NAMED = re.compile(r"\{([a-z][\w-]*)(:epochs)?\}")
 
-    def __init__(self, result: Result) -> None:
-        self.result = result
 
-    def __format__(self, what: str) -> str:
-        return f"{self.result.epochs}" if what == "epochs" else f"{self.result.mean:.3f}"
+def _with_figures(text: str, result: Result, results: Mapping[str, Result]) -> str:
+    """A story on one line, each {NAME} a recipe's mean test accuracy, each {NAME:epochs} its epochs.
+
+    Nothing else in braces has a meaning: about.yaml may come from anybody, and `str.format` would look up
+    attributes for it.
+    """
+
+    def figure(match: re.Match[str]) -> str:
+        name, epochs = match.groups()
+        if name not in results:
+            raise InputError(f"{result.name}/about.yaml: {match[0]}: there is no recipe '{name}'")
+        return f"{results[name].epochs}" if epochs else f"{results[name].mean:.3f}"
+
+    return _NAMED.sub(figure, " ".join(text.split()))
 
 
 def replay(result: Result) -> dict[str, list[str]]:
@@ -147,7 +164,7 @@ def replay(result: Result) -> dict[str, list[str]]:
     The notebook's error is Σ(y−o)², twice the loss ½Σ(y−o)² that is trained; its pass 0 is epoch 1 here.
     """
     loss, accuracy = result.curves["train/loss"], result.curves["train/accuracy"]
-    rows = [pass_number + 1 for pass_number in result.about["printed"]["pass"]]
+    rows = [pass_number + 1 for pass_number in result.about.printed.passes]
     at = [int((loss[:, 0] == row).argmax()) for row in rows]
     test = result.metrics["test"]
     return {
@@ -158,11 +175,13 @@ def replay(result: Result) -> dict[str, list[str]]:
 
 def replayed(result: Result) -> str:
     """The printed table and ours, line under line."""
-    printed, ours = result.about["printed"], replay(result)
-    lines = [["pass", *(str(number) for number in printed["pass"]), "test"]]
+    printed, ours = result.about.printed, replay(result)
+    lines = [["pass", *(str(number) for number in printed.passes), "test"]]
     lines.append(["---", *["---:"] * len(lines[0][1:])])
-    for what in ("error", "accuracy"):
-        theirs = [*printed[what], printed[f"test_{what}"]]
+    for what, theirs in (
+        ("error", [*printed.error, printed.test_error]),
+        ("accuracy", [*printed.accuracy, printed.test_accuracy]),
+    ):
         lines.append([f"{what}, published", *theirs])
         same = [
             value if value == wanted else f"**{value}**"

@@ -10,6 +10,7 @@ import pytest
 from dvc_project import ROOT, Project, prepared, project, ran  # noqa: F401  (fixtures)
 from ruamel.yaml import YAML
 
+from mnistcore.errors import InputError
 from mnistcore.network.network import Network
 from mnistcore.training import run
 from mnistcore.training.settings import Examples
@@ -155,6 +156,83 @@ def test_the_core_replays_a_randomstate(name, monkeypatch):
     for epoch, (error, accuracy, _) in zip(history, loop, strict=False):
         assert 2 * epoch.train_loss == pytest.approx(error, rel=1e-12)
         assert epoch.train_accuracy == accuracy
+
+
+# What comes with a recipe of a stranger's
+
+
+@pytest.fixture
+def told(tmp_path, monkeypatch):
+    """Write a recipe's about.yaml into a copy of its folder, and make the page's story of it."""
+    shutil.copytree(RECIPES / "mnist1000-plain", tmp_path / "mnist1000-plain")
+    monkeypatch.setattr(results, "HERE", tmp_path)
+
+    def story(about: str) -> str:
+        (tmp_path / "mnist1000-plain" / "about.yaml").write_text(about, "utf-8")
+        result = results.load("mnist1000-plain")
+        return table.readme([result])
+
+    return story
+
+
+@pytest.mark.fault(
+    "Security",
+    "a recipe's about.yaml with `{NAME.__class__…}`, `{0, 1}`, or other braces that `str.format` would heed",
+    "they stand on the page as they were written",
+)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{mnist1000-plain.__class__.__init__.__globals__[os].environ[SECRET]}",
+        "{mnist1000-plain.result.__init__}",
+        "{mnist1000-plain!r}",
+        "{mnist1000-plain:>9}",
+        "labels in {0, 1}, {} and {0}",
+        "an open { brace",
+    ],
+)
+def test_a_story_is_text_and_no_format_string(told, monkeypatch, text):
+    monkeypatch.setenv("SECRET", "swordfish")
+    page = told(f"what: '{text}'\n")
+    assert f"**What it is.** {text}\n" in page and "swordfish" not in page
+
+
+def test_a_story_names_the_figures_of_recipes(told):
+    result = results.load("mnist1000-plain")
+    page = told("right: 'tests at {mnist1000-plain} after {mnist1000-plain:epochs} epochs'\n")
+    assert f"tests at {result.mean:.3f} after 300 epochs" in page
+
+
+@pytest.mark.fault(
+    "params.yaml",
+    "a recipe's about.yaml that is no YAML, or not what it should be",
+    "one line, such as `recipes: …/about.yaml: published: Input should be a valid number`",
+)
+@pytest.mark.parametrize(
+    ("about", "line"),
+    [
+        ("right: 'at {mnist1000-plane}'", "{mnist1000-plane}: there is no recipe 'mnist1000-plane'"),
+        ("published: much", "published: Input should be a valid number"),
+        ("waht: x", "waht: Extra inputs are not permitted"),
+        ("what: [1]", "what: Input should be a valid string"),
+        ("between: [1]", "between: List should have at least 2 items"),
+        ("printed: {pass: [0]}", "printed.error: Field required"),
+        ("- a list", "Input should be a valid dictionary"),
+        ("what: 'open", "not readable as YAML"),
+        ("what: \0", "not readable as YAML"),
+    ],
+)
+def test_an_about_that_is_none_is_refused_in_one_line(told, about, line):
+    with pytest.raises(InputError) as caught:
+        told(about)
+    assert "mnist1000-plain/about.yaml: " in str(caught.value) and line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_command_of_a_stage_takes_anything_from_a_recipe():
+    """A recipe's params.yaml is data; dvc.yaml, which DVC hands to a shell, takes no value from it."""
+    for stage in read_yaml(RECIPES / "dvc.yaml")["stages"].values():
+        assert "$" not in stage["cmd"] and "vars" not in stage
 
 
 # A new recipe, by the real DVC
