@@ -1,0 +1,1 @@
+"""Fully connected networks in NumPy; knows nothing of DVC, Click or params.yaml."""

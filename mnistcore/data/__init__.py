@@ -1,0 +1,1 @@
+"""IDX files, data sets, downloads, normalisation, labels, hold-out, batches."""

@@ -1,0 +1,1 @@
+"""How a step is made fast and keeps its bits."""

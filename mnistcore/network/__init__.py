@@ -1,0 +1,1 @@
+"""Activations, losses, initialisers, the network and its file."""

@@ -1,0 +1,1 @@
+"""Figures, the page, and how pictures of one's own are framed."""

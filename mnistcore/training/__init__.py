@@ -1,0 +1,1 @@
+"""Optimisers, schedules, stopping, augmentation, dropout, the checkpoint and the run."""

@@ -253,7 +253,7 @@ def with_recipes(project: Project) -> Project:  # noqa: F811
     document = project.file("recipes/dvc.yaml").read_text(encoding="utf-8")
     for name in results.names():
         if name not in ("digits-relu200", "mnist1000-plain"):
-            document = document.replace(f"      - {name}\n", "")
+            document = document.replace(f"  - {name}\n", "")
             shutil.rmtree(project.file(f"recipes/{name}"))
     project.file("recipes/dvc.yaml").write_text(document, encoding="utf-8")
     project.commit("Recipes")
@@ -280,7 +280,7 @@ def test_a_new_recipe_is_a_folder_and_a_name_and_a_change_in_the_core_moves_its_
         "plot: {mistakes: 3, calibration_bins: 5, dpi: 50}\n",
         encoding="utf-8",
     )
-    add_line(with_recipes.file("recipes/dvc.yaml"), after="      - mnist1000-plain\n", line="      - tiny\n")
+    add_line(with_recipes.file("recipes/dvc.yaml"), after="  - mnist1000-plain\n", line="  - tiny\n")
 
     output = with_recipes.run("python", "-m", "recipes", "run", "tiny")
     stages = ("fetch", "preprocess", "batch", "train", "evaluate", "plot")
