@@ -115,7 +115,9 @@ def compare(activation, ending, optimizer, bias, drop_rate, frozen, l2, clip_nor
                     p.grad *= min(1.0, clip_norm / float(norm))
             step.step()
 
-    settings = Settings(epochs=EPOCHS, batch_size=BATCH, optimizer=optimizer, shuffle=False, l2=l2, clip_norm=clip_norm)
+    settings = Settings(
+        epochs=EPOCHS, batch_size=BATCH, optimizer=optimizer, shuffle=False, l2=l2, clip_norm=clip_norm
+    )
     train(network, Examples(images, labels), settings)
     worst, largest = 0.0, 1e-300
     for layer, w, b in zip(network.layers, weights, biases, strict=True):

@@ -62,9 +62,7 @@ def _ours(name: str) -> Callable[[], float]:
         description = read_batches_description(Path("data/batches/batches.json"))
         part = open_part(Path("data/batches/train"))
     except InputError as error:
-        raise InputError(
-            f"{name}: {error}; `dvc repro batch@{name}` in recipes/ makes its data"
-        ) from None
+        raise InputError(f"{name}: {error}; `dvc repro batch@{name}` in recipes/ makes its data") from None
     finally:
         os.chdir(before)
     network = Network(
