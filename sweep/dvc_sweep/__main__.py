@@ -121,6 +121,7 @@ def run(
     projects.check(project, sweep)
     if hub is not None:
         projects.require_remote(project)
+        hub = hub if ":" in hub else os.path.abspath(hub)  # a URL, host:path, or a path
     projects.ask_pipeline(project, sweep)
     with folder.driving(), _client(folder, workers, scheduler) as client:
         relative = os.path.relpath(path.resolve(), project.root)
@@ -266,7 +267,11 @@ def _drive(project: "Project", folder: "Folder", client: "Client") -> None:
     click.echo(f"page: {_write_page(project, folder, study)}")
     if (best := study.best()) is None:
         sys.exit(1)
-    click.echo(f"best: dvc exp apply {folder.name}-{best.number}")
+    name = f"{folder.name}-{best.number}"
+    outputs = (
+        "" if about.shared else f"dvc exp pull {about.hub} {name} && "
+    )  # they are in the project's remote
+    click.echo(f"best: {outputs}dvc exp apply {name}")
 
 
 def _write_page(project: "Project", folder: "Folder", study: "Study") -> str:

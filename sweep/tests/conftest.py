@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from digits import Cluster, Project, cluster, make
+from digits import SWEEP, Cluster, Project, cluster, make
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell has its background jobs ignore SIGINT, and what the tests start would inherit that.
@@ -22,6 +22,18 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The project, not to be changed."""
     folder = tmp_path_factory.mktemp("original")
     return make(folder / "project", folder / "home")
+
+
+@pytest.fixture(scope="session")
+def swept(original: Project, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, str]:
+    """A copy of it in which a grid of six was swept in peace, two of them failing; and what the command said."""
+    folder = tmp_path_factory.mktemp("swept")
+    shutil.copytree(original.root, folder / "project", symlinks=True)
+    project = Project(folder / "project", folder / "home")
+    (folder / "home").mkdir()
+    project.write("grid.yaml", SWEEP.replace("[0.01, 0.1, 0.5]", "[0.01, -1, 0.5]"))
+    project.commit()
+    return project, project.sweep("run", "grid.yaml", "--workers", "2")
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from dvc_sweep.runner import Runner
+
 yaml = YAML(typ="safe", pure=True)
 
 PIPELINE = """\
@@ -121,6 +123,8 @@ constants: {train.epochs: 2}
 class Project:
     """A Git repository with the pipeline, and an environment of its own."""
 
+    _runner: Runner | None = None
+
     def __init__(self, root: Path, home: Path) -> None:
         self.root = root
         self.environment = {
@@ -161,6 +165,16 @@ class Project:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **options,
         )  # fmt: skip
 
+    def dvc(self, *arguments: str, status: int = 0) -> str:
+        """Run `dvc` without the second that it takes to be imported; what it prints, on either stream."""
+        if Project._runner is None:
+            Project._runner = Runner(self.environment)
+        log = self.root.parent / "dvc.log"
+        Project._runner.start(list(arguments), self.root, log, [])
+        ended = Project._runner.status(120)
+        assert ended == status, f"{arguments}: {ended}\n{log.read_text()}"
+        return log.read_text()
+
     def git(self, *arguments: str) -> str:
         return self.run("git", *arguments).stdout.strip()
 
@@ -192,6 +206,16 @@ class Project:
             for name, commit in self.experiments().items()
         }
 
+    def outputs(self, *keys: str) -> dict[tuple[Any, ...], dict[str, str]]:
+        """The hashes of what the experiments trained and measured, by the values of these keys of `train`."""
+        found = {}
+        for lock in self.hashes().values():
+            stages = lock["stages"]
+            outs = [*stages["train"]["outs"], *stages["evaluate"]["outs"]]
+            train = stages["train"]["params"]["params.yaml"]["train"]
+            found[tuple(train[key] for key in keys)] = {out["path"]: out["md5"] for out in outs}
+        return found
+
     def journal(self, name: str) -> list[dict[str, Any]]:
         text = (self.root / ".dvc/tmp/sweeps" / name / "journal.log").read_text()
         return [json.loads(line) for line in text.splitlines()]
@@ -211,19 +235,19 @@ def make(root: Path, home: Path) -> Project:
     root.mkdir(parents=True)
     project = Project(root, home)
     project.git("init", "--quiet", "--initial-branch=main")
-    project.run("dvc", "init", "--quiet")
+    project.dvc("init", "--quiet")
     images, labels = load_digits(return_X_y=True)
     np.savetxt(root / "digits.csv", np.c_[images, labels], fmt="%d", delimiter=",")
     for name, text in {"dvc.yaml": PIPELINE, "params.yaml": PARAMETERS, "stage.py": STAGE}.items():
         project.write(name, text)
     project.write(".gitignore", "/data.npz\n/model.npy\n/runs.txt\n*.html\n__pycache__/\n")
     project.write("grid.yaml", SWEEP)
-    project.run("dvc", "repro", "--quiet")
+    project.dvc("repro", "--quiet")
     project.commit()
     return project
 
 
-def until(happened: Callable[[], object], seconds: float = 60.0) -> None:
+def until(happened: Callable[[], object], seconds: float = 120.0) -> None:
     """Wait for something to happen."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:

@@ -3,7 +3,6 @@
 Scheduler and workers are processes of their own on loopback.
 """
 
-import json
 import os
 import re
 import shutil
@@ -12,7 +11,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from digits import SWEEP, Cluster, Project, until
@@ -20,17 +18,7 @@ from digits import SWEEP, Cluster, Project, until
 SLOW = SWEEP.replace("constants: {", "constants: {train.pause: 0.7, ")  # seconds for each of two epochs
 
 
-def hashes_in_peace(project: Project, name: str) -> dict[str, Any]:
-    """What the sweep gives when nothing happens to it; its experiments and DVC's memory of them go."""
-    project.sweep("run", "grid.yaml", "--name", name, "--workers", "2")
-    found = project.hashes()
-    project.run("dvc", "exp", "remove", "-A", "-q")
-    shutil.rmtree(project.root / ".dvc/tmp/sweeps")
-    shutil.rmtree(project.root / ".dvc/cache/runs")
-    return found
-
-
-def told_by(process: "subprocess.Popen[str]", seconds: float = 120) -> str:
+def told_by(process: "subprocess.Popen[str]", seconds: float = 300) -> str:
     """What a command says until its end."""
     return process.communicate(timeout=seconds)[0]
 
@@ -62,7 +50,9 @@ def alive(pid: int) -> bool:
         return False
 
 
-def test_a_worker_killed_in_the_middle_of_a_trial_loses_nothing(project: Project, machines: Cluster) -> None:
+def test_a_worker_killed_in_the_middle_of_a_trial_loses_nothing(
+    project: Project, machines: Cluster, swept: tuple[Project, str]
+) -> None:
     """SIGKILL; its trial and all it had started end, and run again elsewhere: same name, same hashes."""
     project.write("grid.yaml", SLOW.replace("[0.01, 0.1, 0.5]", "[0.01, 0.5]"))
     project.commit()
@@ -78,32 +68,25 @@ def test_a_worker_killed_in_the_middle_of_a_trial_loses_nothing(project: Project
     assert driver.returncode == 0 and "grid: 4 trials: 4 complete" in told, told
     assert lost in machines.trials("other")
     assert sorted(project.experiments()) == [f"grid-{number}" for number in range(4)]
-    assert not any(map(alive, below))
-    seen = project.hashes()
-    project.run("dvc", "exp", "remove", "-A", "-q")
-    shutil.rmtree(project.root / ".dvc/cache/runs")
-    shutil.rmtree(project.root / ".dvc/tmp/sweeps")
-    project.sweep("run", "grid.yaml", "--workers", "2")
-    assert seen == project.hashes()
+    until(lambda: not any(map(alive, below)), 20)
+    assert project.outputs("learning_rate", "l2") == swept[0].outputs("learning_rate", "l2")
 
 
 def test_ctrl_c_ends_running_trials_and_keeps_finished_ones(project: Project) -> None:
-    """Sent to the whole foreground, as a terminal does; then `resume`."""
-    project.write("grid.yaml", SLOW.replace("[0.0001, 0.01]", "[0.0001]"))
+    """Sent to the whole foreground, as a terminal does."""
+    project.write("grid.yaml", SLOW)
     project.commit()
     driver = project.start("dvc-sweep", "run", "grid.yaml", "--workers", "2")
     until(lambda: project.ended("grid") >= 1)
     below = children(driver.pid)
     os.killpg(driver.pid, signal.SIGINT)
-    told = told_by(driver, 30)
+    told = told_by(driver)
     assert driver.returncode == 130 and "Traceback" not in told, told
-    assert "dvc-sweep resume grid" in told
-    assert not any(map(alive, below))
-    kept = project.experiments()
-    assert 1 <= len(kept) < 3
-    assert "grid: stopped, " in project.sweep("status", "grid")
-    assert "grid: 3 trials: 3 complete" in project.sweep("resume", "grid", "--workers", "2")
-    assert {name: commit for name, commit in project.experiments().items() if name in kept} == kept
+    assert re.search(
+        r"grid: stopped, \d trials: \d complete, 2 running; `dvc-sweep resume grid` goes on", told
+    )
+    until(lambda: not any(map(alive, below)), 20)
+    assert 1 <= len(project.experiments()) < 6
 
 
 @pytest.mark.slow
@@ -139,6 +122,9 @@ def test_stop_and_status_from_another_terminal(project: Project) -> None:
     assert "grid: stopped" in project.sweep("stop", "grid")
     assert driver.wait(20) == 130
     assert "grid: stopped, " in project.sweep("status")
+    kept = project.experiments()
+    assert "grid: 6 trials: 6 complete" in project.sweep("resume", "grid", "--workers", "2")
+    assert {name: commit for name, commit in project.experiments().items() if name in kept} == kept
     assert "does not run" in project.sweep("stop", "grid", status=2)
 
 
@@ -323,6 +309,6 @@ def test_bad_and_diverged_trials_are_recorded_and_the_sweep_goes_on(project: Pro
     told = project.sweep("run", "grid.yaml", "--workers", "2")
     assert re.search(r"grid-\d failed: train: params.yaml: train.learning_rate: should be above 0", told)
     assert re.search(r"grid-\d failed: train: diverged in epoch 0", told)
-    failed = json.loads(json.dumps(re.findall(r"^(grid-\d) failed", told, re.MULTILINE)))
+    failed = re.findall(r"^(grid-\d) failed", told, re.MULTILINE)
     assert not set(failed) & set(project.experiments())
     assert len(failed) + len(project.experiments()) == 6
