@@ -28,11 +28,11 @@ SHOWN = 10  # trials in the table at the end
 class Command(click.Group):
     """Tells what the operating system and Git refuse in one line, too."""
 
-    def invoke(self, context: click.Context) -> Any:
+    def invoke(self, ctx: click.Context) -> Any:
         from dvc_sweep.git import GitError
 
         try:
-            return super().invoke(context)
+            return super().invoke(ctx)
         except KeyboardInterrupt:
             sys.exit(130)
         except BrokenPipeError:

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import dask
+import dask.config
 from distributed import Client, LocalCluster
 
 from dvc_sweep.errors import BadInput
@@ -37,7 +37,7 @@ def local(workers: int, folder: Path) -> Iterator[str]:
             local_directory=str(folder), preload="dvc_sweep.cluster", silence_logs=logging.CRITICAL,
         ) as cluster,
     ):  # fmt: skip
-        yield cluster.scheduler_address
+        yield str(cluster.scheduler_address)  # pyright: ignore[reportAttributeAccessIssue]  (not asynchronous)
 
 
 def dask_setup(worker: object) -> None:

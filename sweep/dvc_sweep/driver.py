@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from distributed import Client, Future
 from distributed.client import FutureCancelledError
@@ -71,7 +71,7 @@ class Driver:
     ) -> None:
         self.project, self.name, self.hub, self.cache, self.study = project, name, hub, cache, study
         self.listener = listener
-        self._client, self.address = client, client.scheduler.address
+        self._client, self.address = client, str(cast("Any", client.scheduler).address)
         self._topic = f"dvc-sweep-{hub.sweep}-{secrets.token_hex(4)}"
         self._news: SimpleQueue[tuple[str, Any]] = SimpleQueue()
         self._running: dict[int, _Running] = {}
@@ -132,7 +132,7 @@ class Driver:
     def _workers(self) -> dict[str, int]:
         """How many trials each worker can run at a time."""
         try:
-            threads = self._client.nthreads()
+            threads = cast("dict[str, int]", self._client.nthreads())
         except (OSError, TimeoutError, ValueError, RuntimeError):
             return {}  # the scheduler is away; `_handle` sees to it
         fit = {address: count for address, count in threads.items() if address not in self._unfit}
@@ -217,7 +217,7 @@ class Driver:
             outcome = Outcome(
                 number, "failed", line="each worker that ran it was killed, or ran out of memory"
             )
-        except Exception as error:  # noqa: BLE001  (whatever a worker may raise)
+        except Exception as error:  # whatever a worker may raise
             outcome = self._after(running, error)
         if outcome is None:
             self._waiting.append((running.trial, running.attempt + 1))
@@ -300,5 +300,7 @@ class Driver:
         with contextlib.suppress(OSError, TimeoutError, ValueError, RuntimeError):
             self._client.cancel([running.future for running in self._running.values()], force=True)
             deadline = time.monotonic() + GRACE + 5
-            while time.monotonic() < deadline and any(self._client.run(trial.busy).values()):
+            while time.monotonic() < deadline and any(
+                cast("dict[str, int]", self._client.run(trial.busy)).values()
+            ):
                 time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""The bare Git repository between the driver and the workers: trials' experiments go through it, and what became of them.
+"""The bare Git repository between driver and workers: through it go trials' experiments, and what became of them.
 
 Three kinds of refs. The baseline, from which each worker clones; each finished trial's experiment, under the name
 DVC has for it; and, beside it, a blob of JSON with the trial's outcome. An experiment and its outcome arrive

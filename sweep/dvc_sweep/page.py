@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 from optuna.importance import get_param_importances
@@ -97,7 +97,7 @@ def _colour(part: float) -> str:
 
 
 def importances(study: Study) -> dict[str, float]:
-    """How far each parameter tells the best tenth of the trials from all, by PED-ANOVA; empty if that cannot be said."""
+    """How far each parameter tells the best tenth of the trials from all, by PED-ANOVA; or nothing."""
     complete = [one for one in study.trials if one.state == TrialState.COMPLETE]
     if len(complete) < FEWEST or len({one.value for one in complete}) < 2 or len(study.sweep.space) < 2:
         return {}
@@ -121,10 +121,15 @@ def write(path: Path, name: str, study: Study) -> None:
     os.replace(partial, path)
 
 
+def value_of(one: FrozenTrial) -> float:
+    """The value of a complete trial."""
+    return cast("float", one.value)
+
+
 def _context(name: str, study: Study) -> dict[str, Any]:
     maximize = study.sweep.objective.direction == "maximize"
     complete = [one for one in ranked(study) if one.state == TrialState.COMPLETE][:MOST_LINES]
-    values = [float(one.value) for one in complete if one.value is not None]
+    values = [value_of(one) for one in complete]
     objective = _around(values)
     worst, best = (
         (min(values), max(values)) if maximize else (max(values), min(values)) if values else (0.0, 1.0)
@@ -132,7 +137,7 @@ def _context(name: str, study: Study) -> dict[str, Any]:
     scales = {key: scale_of(axis) for key, axis in study.sweep.space.items()}
 
     def goodness(one: FrozenTrial) -> float:
-        return (one.value - worst) / (best - worst) if best != worst else 1.0
+        return (value_of(one) - worst) / (best - worst) if best != worst else 1.0
 
     def told(one: FrozenTrial) -> str:
         settings = ", ".join(f"{key} {_number(one.params[key])}" for key in scales)
@@ -141,7 +146,7 @@ def _context(name: str, study: Study) -> dict[str, Any]:
     points = [
         {
             "number": one.number,
-            "y": objective.at(one.value),
+            "y": objective.at(value_of(one)),
             "params": {key: scale.at(one.params[key]) for key, scale in scales.items()},
             "colour": _colour(goodness(one)),
             "told": told(one),
@@ -152,8 +157,9 @@ def _context(name: str, study: Study) -> dict[str, Any]:
     points.reverse()  # the best are drawn last, on top
     so_far, course = None, []
     for one in sorted(complete, key=lambda one: one.number):
-        if so_far is None or (one.value > so_far if maximize else one.value < so_far):
-            so_far = one.value
+        value = value_of(one)
+        if so_far is None or (value > so_far if maximize else value < so_far):
+            so_far = value
             course.append((one.number, objective.at(so_far)))
     last = max((one.number for one in study.trials), default=0)
     return {

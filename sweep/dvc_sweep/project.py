@@ -13,20 +13,18 @@ import tempfile
 from configparser import ConfigParser
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dvc.config import NoRemoteError
 from dvc.exceptions import DvcException
-from dvc.fs import localfs
 from dvc.repo import Repo
 from dvc.repo.experiments.refs import ExpRefInfo
 from dvc.utils.hydra import apply_overrides
-from dvc.utils.serialize import load_path
 
 from dvc_sweep.errors import BadInput
 from dvc_sweep.git import GitError, git
 from dvc_sweep.space import Sweep, nearest, shown
-from dvc_sweep.trial import metric
+from dvc_sweep.trial import load, metric
 
 PARAMETERS = "params.yaml"  # where DVC looks for a parameter whose file is not named
 
@@ -105,14 +103,15 @@ def require_remote(project: Project) -> None:
 
 def write_config(project: Project, path: Path) -> None:
     """Write the project's own settings for its clones, with the paths of local remotes made absolute."""
+    merged: dict[str, dict[str, Any]] = {}
     with Repo(str(project.root)) as repo:
-        merged = {}
         for level in ("repo", "local"):
-            for section, values in repo.config.load_one(level).items():
+            found = cast("dict[str, dict[str, Any]]", repo.config.load_one(level))
+            for section, values in found.items():
                 if section == "remote":
                     for name, options in values.items():
                         merged.setdefault(f"'remote \"{name}\"'", {}).update(options)
-                elif isinstance(values, dict):
+                else:
                     merged.setdefault(section, {}).update(values)
     config = ConfigParser(interpolation=None)
     for section, values in merged.items():
@@ -150,7 +149,7 @@ def check(project: Project, sweep: Sweep) -> None:
     if metrics.exists():
         value = metric(metrics, sweep.objective.key)
         if isinstance(value, str):
-            document = load_path(str(metrics), localfs)
+            document = load(metrics)
             hint = nearest(sweep.objective.key, _leaves(document)) if value.startswith("has no") else ""
             raise BadInput(f"objective: key: {sweep.objective.file} {value}{hint}")
     for point in sweep.corners():
@@ -188,7 +187,7 @@ def _check_key(root: Path, where: str, key: str, read: dict[str, set[str]], targ
     file, name = split(key)
     path = root / file
     try:
-        document = load_path(str(path), localfs)
+        document = load(path)
     except (DvcException, OSError) as error:
         raise BadInput(f"{where}: {key}: {file} cannot be read: {error}") from None
     keys = list(_leaves(document))
@@ -264,7 +263,7 @@ def apply(root: Path, point: dict[str, Any], where: Path) -> None:
         except DvcException as error:
             reason = str(error.__cause__ or error).splitlines()[0]
             raise BadInput(f"{key}: dvc refuses {shown(value)}: {reason}") from None
-        found = load_path(str(copy), localfs)
+        found = load(copy)
         for part in name.split("."):
             found = found[int(part)] if isinstance(found, list) else found[part]
         if found != value and not (isinstance(value, dict) and found.items() >= value.items()):
@@ -287,7 +286,7 @@ def ask_pipeline(project: Project, sweep: Sweep) -> None:
         for point in sweep.corners():
             git("reset", "--quiet", "--hard", project.commit, cwd=clone)
             apply(root, point, root)
-            finished = subprocess.run(
+            finished = subprocess.run(  # noqa: S602  (a line of its user's own file, as a stage's cmd is)
                 sweep.check,
                 shell=True,
                 cwd=root,

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import TextIO, cast
 
 GRACE = 10.0  # seconds that a trial has to end after SIGINT, before SIGKILL
 
@@ -36,6 +37,9 @@ class Runner:
             [sys.executable, "-P", "-m", "dvc_sweep.runner"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True,
         )  # fmt: skip
+        self._requests, self._replies = (
+            cast("TextIO", one) for one in (self.process.stdin, self.process.stdout)
+        )
         self._status: int | None = None
         self._ended = threading.Event()
 
@@ -46,8 +50,7 @@ class Runner:
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        assert self.process.stdout
-        line = self.process.stdout.readline()
+        line = self._replies.readline()
         self._status = int(line) if line.strip() else -int(signal.SIGKILL)
         self._ended.set()
 
@@ -59,21 +62,18 @@ class Runner:
         """Interrupt the command, as Ctrl-C would; kill it if it has not ended `grace` seconds later."""
         self._send({"end": grace})
         self._ended.wait()
-        assert self._status is not None
-        return self._status
+        return cast("int", self._status)
 
     def close(self) -> None:
         """End the process."""
-        assert self.process.stdin and self.process.stdout
         with contextlib.suppress(OSError):
-            self.process.stdin.close()
+            self._requests.close()
         self.process.wait()
-        self.process.stdout.close()
+        self._replies.close()
 
     def _send(self, message: dict[str, object]) -> None:
-        assert self.process.stdin
-        self.process.stdin.write(json.dumps(message) + "\n")
-        self.process.stdin.flush()
+        self._requests.write(json.dumps(message) + "\n")
+        self._requests.flush()
 
 
 class _Command:
@@ -122,7 +122,7 @@ def _run(message: dict) -> None:
         status = main(message["run"])
         sys.stdout.flush()
         sys.stderr.flush()
-    except BaseException as error:  # noqa: BLE001  (nothing may come back from here)
+    except BaseException as error:  # nothing may come back from here
         os.write(2, f"{type(error).__name__}: {error}\n".encode())
     finally:
         os._exit(status)

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
@@ -73,7 +73,7 @@ class Objective:
 
     file: str
     key: str
-    direction: str
+    direction: Literal["minimize", "maximize"]
 
 
 @dataclass(frozen=True)

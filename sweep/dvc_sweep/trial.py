@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TextIO
 
-import dask
+import dask.config
 import psutil
 from distributed import Worker, get_worker
 
@@ -238,13 +238,19 @@ def _whole_lines(file: TextIO) -> Iterator[str]:
     return (line for line in file if line.endswith("\n"))
 
 
+def load(path: Path) -> Any:
+    """The content of a metrics or parameters file, in any of the formats that DVC reads."""
+    from dvc.utils.serialize import LOADERS
+
+    return LOADERS[path.suffix.lower()](str(path))
+
+
 def metric(path: Path, key: str) -> float | str:
     """The number at the dotted `key` of a metrics file, or what is wrong with it."""
-    from dvc.fs import localfs
-    from dvc.utils.serialize import ParseError, load_path
+    from dvc.utils.serialize import ParseError
 
     try:
-        value = load_path(str(path), localfs)
+        value = load(path)
     except FileNotFoundError:
         return "was not written"
     except (ParseError, OSError) as error:
