@@ -233,7 +233,7 @@ class TestNpz:
     def test_truncated(self, tmp_path, length):
         self.save(tmp_path / "x.npz", a=np.ones((1, 2), "float32"), b=np.array("text"))
         (tmp_path / "x.npz").write_bytes((tmp_path / "x.npz").read_bytes()[:length])
-        with pytest.raises(ArrayError, match="not a whole .npz file"):
+        with pytest.raises(ArrayError, match=r"not a whole \.npz file"):
             load_arrays(tmp_path / "x.npz", self.expected)
 
     @pytest.mark.fault(
@@ -245,7 +245,7 @@ class TestNpz:
     def test_compressed_it_could_be_a_bomb_and_is_refused(self, tmp_path, array):
         with open(tmp_path / "x.npz", "wb") as file:
             np.savez_compressed(file, a=array.astype("float32"), b=np.array("text"))
-        with pytest.raises(ArrayError, match="not stored as numpy.savez stores it"):
+        with pytest.raises(ArrayError, match=r"not stored as numpy\.savez stores it"):
             load_arrays(tmp_path / "x.npz", self.expected)
 
     def test_two_arrays_of_one_name(self, tmp_path):

@@ -195,7 +195,7 @@ def test_an_interruption_leaves_no_files_and_no_processes(
     process.send_signal(number)
     assert process.wait(timeout=90) == status
     assert not list(tmp_path.glob("dvc-checks-*"))
-    with pytest.raises(ProcessLookupError):  # noqa: PT012  asked again until it is gone
+    with pytest.raises(ProcessLookupError):
         for _ in range(50):
             os.kill(int(started.read_text()), 0)
             time.sleep(0.1)

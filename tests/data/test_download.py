@@ -131,7 +131,8 @@ class TestServers:
 
         def answer(handler, name):
             if next(calls):
-                return right(handler, name)
+                right(handler, name)
+                return
             half = GZIPPED[IMAGES][: len(GZIPPED[IMAGES]) // 2]
             if chunked:
                 handler.head(Transfer_Encoding="chunked")
@@ -464,7 +465,7 @@ class TestNamedSources:
         ["http://example.org/", "ftp://127.0.0.1/", "https://", "http://[", "http://127.0.0.1.example.org"],
     )
     def test_a_url_that_is_not_safe_is_refused_at_once(self, source):
-        with pytest.raises(InputError, match="fetch.source: "):
+        with pytest.raises(InputError, match=r"fetch\.source: "):
             check_named(source, "fetch.source")
 
     @pytest.mark.parametrize(

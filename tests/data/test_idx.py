@@ -195,7 +195,7 @@ class TestGzip:
     def test_corrupt(self):
         whole = bytearray(gzip.compress(self.data))
         whole[-8] ^= 1  # in the checksum
-        with pytest.raises(gzipped.GzipError, match="the-file: damaged gzip data .*check"):
+        with pytest.raises(gzipped.GzipError, match=r"the-file: damaged gzip data .*check"):
             idx.decode(bytes(whole), "the-file")
         with pytest.raises(gzipped.GzipError, match="damaged"):
             idx.decode(gzipped.MAGIC + b"\x08" + b"\xff" * 40)

@@ -102,11 +102,11 @@ def test_an_error_of_another_process_reaches_the_first(error, told):
 
 
 def test_a_killed_worker_is_told():
-    with pytest.raises(InputError, match="a worker ended: status -9; the system may have run out of memory"):
-        with Team(2) as team:
-            if not team.leads:
-                os.kill(os.getpid(), signal.SIGKILL)
-            team.barrier()
+    words = "a worker ended: status -9; the system may have run out of memory"
+    with pytest.raises(InputError, match=words), Team(2) as team:
+        if not team.leads:
+            os.kill(os.getpid(), signal.SIGKILL)
+        team.barrier()
 
 
 def test_workers_end_when_the_first_process_is_killed():

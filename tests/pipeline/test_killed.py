@@ -233,7 +233,7 @@ def interrupt_often(stage: str, number: int, times: int) -> None:
             time.sleep(0.002)
         time.sleep(chance.uniform(0, longest / 2))
         process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=60)
         if process.returncode == 0:
             continue  # it was quicker
         word = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}[number]

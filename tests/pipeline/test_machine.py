@@ -197,7 +197,7 @@ def test_two_copies_of_a_stage_do_not_disturb_each_other(folder: Path, stage: st
         for _ in "12"
     ]
     for process in both:
-        out, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
         assert "Traceback" not in err
     assert everything() == before

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_no_example_is_lost_or_doubled_and_each_class_gives_its_share(workplace,
     # 20 of 103 from 33, 50 and 20: 6.41, 9.71 and 3.88
     assert np.bincount(LABELS[validation]).tolist() == [6, 10, 4]
     assert train != sorted(train) and validation != sorted(validation)
-    assert json.load(open("data/batches/batches.json")) == {
+    assert json.loads(Path("data/batches/batches.json").read_text()) == {
         "batch_size": 10,
         "remainder": "keep",
         "features": 6,
@@ -72,7 +73,7 @@ def test_a_dropped_remainder_is_still_there(workplace, processed):  # noqa: F811
     kept = workplace.files()
     workplace.set("batch", remainder="drop")
     assert "83 examples in 8 batches of 10, 20 held out" in workplace.done("batch")
-    assert json.load(open("data/batches/batches.json"))["train"] == {
+    assert json.loads(Path("data/batches/batches.json").read_text())["train"] == {
         "examples": 83,
         "batches": 8,
         "last_batch": 10,

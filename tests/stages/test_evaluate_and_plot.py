@@ -192,5 +192,5 @@ def test_half_of_a_validation_is_missed(tmp_path):
         path = tmp_path / "plots/metrics" / f"{name}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"step\t{path.stem}\n1\t0.5\n")
-    with pytest.raises(InputError, match="validation/accuracy.tsv: not found"):
+    with pytest.raises(InputError, match=r"validation/accuracy\.tsv: not found"):
         read_curves(tmp_path)

@@ -135,7 +135,8 @@ class TestInterrupted:
     def half_way(self, serve):  # noqa: F811
         def answer(handler, name):
             if name != f"{NAMES[2]}.gz":
-                return right(handler, name)
+                right(handler, name)
+                return
             handler.head(Content_Length=len(GZIPPED[NAMES[2]]))
             handler.wfile.write(GZIPPED[NAMES[2]][:100])
             handler.wfile.flush()
@@ -197,7 +198,7 @@ class TestInterrupted:
         assert process.returncode == 143
         pid = int((tmp_path / "pid").read_text())
         self.wait_for(lambda: not os.path.exists(f"/proc/{pid}") or _is_zombie(pid))
-        assert not [path for path in os.listdir("data/raw")]
+        assert not os.listdir("data/raw")
 
 
 def _is_zombie(pid: int) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from dvc.exceptions import DvcException
 from dvc_project import dvc_within, prepared, project  # noqa: F401  (fixtures)
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
@@ -418,7 +419,7 @@ DVC = [
 def test_what_dvc_says_itself(project, change, words) -> None:  # noqa: F811
     path = project.file("params.yaml")
     path.write_text(change(path.read_text()))
-    with pytest.raises(Exception) as told, dvc_within(project) as repo:
+    with pytest.raises(DvcException) as told, dvc_within(project) as repo:
         repo.reproduce("batch", single_item=True)
     chain, texts = told.value, []
     while chain is not None:

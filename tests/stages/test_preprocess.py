@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -66,7 +67,9 @@ def test_everything_is_as_defined_and_fitted_on_training_images_alone(
     )
     one = normalizer.transform(IMAGES["t10k"][:1].astype("uint8"))  # a single image meets the same transform
     assert np.array_equal(one, open_part("data/processed/test").images[:1])
-    assert json.load(open("data/processed/dataset.json")) == json.load(open("data/raw/dataset.json"))
+    assert json.loads(Path("data/processed/dataset.json").read_text()) == json.loads(
+        Path("data/raw/dataset.json").read_text()
+    )
     names = [f"{part}/{name}.npy" for part in ("train", "test") for name in ("images", "labels", "targets")]
     written = {path for path in workplace.files() if path.startswith("data/processed/")}
     assert written == {f"data/processed/{name}" for name in [*names, "normalizer.npz", "dataset.json"]}
