@@ -1,4 +1,4 @@
-"""Stage 6 of the pipeline: the figures and the report."""
+"""Stage 6 of the pipeline: the figures, the report and the model card."""
 
 import sys
 from pathlib import Path
@@ -25,6 +25,7 @@ from mnistcore.evaluation.predictions import Predictions, read_predictions
 from mnistcore.files import exclusive
 from mnistcore.network import model
 from mnistcore.report import figures
+from mnistcore.report.card import write_card
 from mnistcore.report.curves import read_curves
 from mnistcore.report.page import write_report
 from stages.stage import Section, Stage, read_section, summarize
@@ -32,6 +33,7 @@ from stages.stage import Section, Stage, read_section, summarize
 PROCESSED, MODEL, CURVES = Path("data/processed"), Path("models/model.npz"), Path("reports/curves")
 METRICS, PREDICTIONS = Path("reports/metrics.json"), Path("reports/predictions.csv")
 FIGURES, REPORT = Path("reports/figures"), Path("reports/index.html")
+CARD = Path("reports/MODEL_CARD.md")
 MADE_OF = (  # what the report gives the SHA-256 of
     MODEL,
     PROCESSED / "normalizer.npz",
@@ -51,7 +53,7 @@ class Plot(Section):
 
 @click.command(cls=Stage)
 def main() -> None:
-    """Draw the figures into reports/figures and write the report, reports/index.html.
+    """Draw the figures into reports/figures, and write reports/index.html and reports/MODEL_CARD.md.
 
     Reads the learning curves, the metrics and predictions of evaluate, the
     model, and the test images. The same inputs give the same bytes.
@@ -65,7 +67,7 @@ def main() -> None:
     test = open_part(PROCESSED / "test")
     predictions = read_predictions(PREDICTIONS, test.labels, len(names))
     judged = _read_metrics(predictions)
-    curves = read_curves(CURVES)
+    curves, parameters = read_curves(CURVES), _read_parameters()
     network = model.load(MODEL)[1][0]
     weights = network.layers[0].weights
     if not len(weights) == rows * columns == test.images.shape[1]:
@@ -113,10 +115,22 @@ def main() -> None:
             bins=bins,
             network=network,
             worst=worst,
-            parameters=_read_parameters(),
+            parameters=parameters,
             made_of=MADE_OF,
         )
-    summarize("plot", f"{REPORT} and {len(drawn)} figures in {FIGURES}", started)
+        write_card(
+            CARD,
+            description=description,
+            normalizer=normalizer,
+            predictions=predictions,
+            metrics=judged,
+            bins=bins,
+            network=network,
+            epochs=len(curves["train/loss"]),
+            parameters=parameters,
+            made_of=MADE_OF,
+        )
+    summarize("plot", f"{REPORT}, {CARD} and {len(drawn)} figures in {FIGURES}", started)
 
 
 def _worst(predictions: Predictions, most: int) -> np.ndarray:

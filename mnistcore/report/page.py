@@ -77,7 +77,7 @@ def write_report(
         "network": network,
         "layers": layers,
         "size": network.parameters.size,
-        "parameters": list(_flat(parameters)),
+        "parameters": list(flat(parameters)),
         "normalizer": normalizer,
         "panels": panels,
         "epochs": [int(epoch) for epoch in curves["train/loss"][:, 0]],
@@ -85,12 +85,12 @@ def write_report(
         "table": _table(curves),
         "counts": counts.tolist(),
         "most": max(1, int((counts - np.diag(np.diag(counts))).max())),
-        "per_class": _per_class(classes, counts),
+        "per_class": per_class(classes, counts),
         "worst": _mistakes(classes, predictions, worst, network.probabilities(images[worst]), pictures),
         "bins": _bins(bins),
         "calibration_error": bins.expected_calibration_error,
         "units_shown": min(UNITS_SHOWN, layers[0].weights.shape[1]),
-        "files": [(Path(name).as_posix(), _sha256(name)) for name in made_of],
+        "files": [(Path(name).as_posix(), sha256(name)) for name in made_of],
         "numpy": np.__version__,
         "pictures": compression.pictures_text(pixels),
         "stroke": STROKES.get(description.name),
@@ -135,7 +135,7 @@ def _render(content: dict[str, Any], data: dict[str, Any], packed: list | None, 
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"percent": _percent, "thousands": _thousands}
+    environment.filters |= {"percent": percent, "thousands": thousands}
     inline = {
         name: Markup((PAGE / f"report.{name}").read_text(encoding="utf-8"))  # noqa: S704  files of our own
         for name in ("css", "js")
@@ -144,11 +144,13 @@ def _render(content: dict[str, Any], data: dict[str, Any], packed: list | None, 
     return template.render(content, data=data, packed=packed, why_no_pad=why_no_pad, **inline).encode()
 
 
-def _percent(value: float, decimals: int = 2) -> str:
+def percent(value: float, decimals: int = 2) -> str:
+    """A part of one in percent, with a thin space before the sign."""
     return f"{100 * value:.{decimals}f}\u202f%"
 
 
-def _thousands(value: float) -> str:
+def thousands(value: float) -> str:
+    """A number with commas between its thousands."""
     return f"{value:,}"
 
 
@@ -227,20 +229,21 @@ def _mistakes(
     return mistakes
 
 
-def _per_class(classes: Sequence[str], counts: np.ndarray) -> list[dict[str, Any]]:
+def per_class(classes: Sequence[str], counts: np.ndarray) -> list[dict[str, Any]]:
+    """Name, precision, recall and number of examples of each class, by a confusion matrix (actual, predicted)."""
     precision, recall = precision_and_recall(counts)
     columns = zip(classes, precision.tolist(), recall.tolist(), counts.sum(axis=1).tolist(), strict=True)
     return [dict(zip(("name", "precision", "recall", "examples"), values, strict=True)) for values in columns]
 
 
-def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
+def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
     """Nested parameters as names with dots and the values as text: `optimizer.name`, `adam`."""
     if isinstance(value, Mapping) and value:
         for key, part in value.items():
-            yield from _flat(part, f"{name}.{key}" if name else str(key))
+            yield from flat(part, f"{name}.{key}" if name else str(key))
     elif isinstance(value, Sequence) and any(isinstance(part, Mapping) for part in value):
         for place, part in enumerate(value):
-            yield from _flat(part, f"{name}.{place}")
+            yield from flat(part, f"{name}.{place}")
     else:
         yield (
             name,
@@ -248,7 +251,8 @@ def _flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
         )
 
 
-def _sha256(path: str | os.PathLike[str]) -> str:
+def sha256(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -297,19 +301,19 @@ def _panel(title: str, lines: Sequence[tuple[str, np.ndarray]]) -> dict[str, Any
         part = math.log(value / low) / math.log(high / low) if logarithmic else (value - low) / (high - low)
         return round(BOTTOM - part * (BOTTOM - TOP), 1)
 
-    percent = title == "Accuracy"
+    is_accuracy = title == "Accuracy"
     return {
         "title": title,
         "logarithmic": logarithmic,
         "x_ticks": [
             (across(tick), f"{tick:.0f}") for tick in _ticks(first, last, whole=True) if first <= tick <= last
         ],
-        "y_ticks": [(down(tick), f"{100 * tick:.4g} %" if percent else f"{tick:.4g}") for tick in ticks],
+        "y_ticks": [(down(tick), f"{100 * tick:.4g} %" if is_accuracy else f"{tick:.4g}") for tick in ticks],
         "lines": [
             {
                 "label": label,
                 "points": [  # without a height where there is no number, as when training diverged
-                    [across(epoch), down(value), _percent(value) if percent else f"{value:.3g}"]
+                    [across(epoch), down(value), percent(value) if is_accuracy else f"{value:.3g}"]
                     if math.isfinite(value)
                     else [across(epoch), None, "no number"]
                     for epoch, value in points.tolist()
@@ -340,7 +344,7 @@ def _table(curves: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
     def text(name: str, epoch: float) -> str:
         value = by_epoch[name].get(epoch)
-        return "" if value is None else _percent(value) if name.endswith("accuracy") else f"{value:.3g}"
+        return "" if value is None else percent(value) if name.endswith("accuracy") else f"{value:.3g}"
 
     rows = [(int(epoch), [text(name, epoch) for name in heads]) for epoch in by_epoch["train/loss"]]
     return {"heads": [head.replace("/", " ").replace("_", " ") for head in heads], "rows": rows}
