@@ -20,9 +20,9 @@ from mnistcore.errors import InputError
 from mnistcore.network import model
 from mnistcore.report.framing import frame_of
 from mnistcore.report.pictures import is_picture, read_digits
-from stages.stage import Stage
+from stages.command import Stage
+from stages.paths import DATASET, MODEL, NORMALIZER, PROCESSED
 
-PROCESSED, MODEL = Path("data/processed"), Path("models/model.npz")
 SHOWN = 3  # classes
 SURE = 0.6  # of probability; below it the reading is said to be unsure
 SHADES = " ░▒▓█"
@@ -46,8 +46,8 @@ def main(pictures: tuple[Path, ...], as_json: bool, show: bool) -> None:
     pipeline first. Ends with status 2 if any PICTURE could not be read; the
     others are read all the same.
     """
-    classes = read_dataset_description(PROCESSED / "dataset.json").classes
-    normalizer = Normalizer.load(PROCESSED / "normalizer.npz")
+    classes = read_dataset_description(PROCESSED / DATASET).classes
+    normalizer = Normalizer.load(PROCESSED / NORMALIZER)
     network = model.load(MODEL)[1][0]
     if network.features != normalizer.offset.size or network.classes != len(classes):
         raise InputError(f"{MODEL} and {PROCESSED} do not belong together; run the pipeline again")

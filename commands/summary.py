@@ -2,9 +2,8 @@
 
 import json
 import sys
-from pathlib import Path
 
-METRICS, REPORT = Path("reports/metrics.json"), Path("reports/index.html")
+from stages.paths import METRICS, REPORT
 
 
 def summary(metrics: dict) -> str:

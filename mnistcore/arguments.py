@@ -153,10 +153,10 @@ def check(kind: Any, value: Any, owner: str, *path: Any) -> Any:
     """
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Annotated:
-        names = next((limit for limit in parts[1:] if isinstance(limit, OneOf)), None)
-        value = value if names else check(parts[0], value, owner, *path)
-        for limit in parts[1:]:
-            if not isinstance(limit, Named) and (problem := limit.problem(value)):
+        by_name = any(isinstance(note, OneOf) for note in parts[1:])
+        value = value if by_name else check(parts[0], value, owner, *path)
+        for note in parts[1:]:
+            if isinstance(note, Bounds | AtLeast | OneOf) and (problem := note.problem(value)):
                 raise ArgumentError(owner, path, problem, value)
         return value
     if origin in (Union, types.UnionType):

@@ -12,6 +12,8 @@ import numpy as np
 
 from mnistcore.arguments import ArgumentError, Bounds, check
 
+LegacySeed = Annotated[int, Bounds(least=0, below=2**32)]
+
 
 def stream(seed: int, purpose: str, *position: int) -> np.random.Generator:
     """A fresh generator for one purpose at one position, such as ("shuffle", epoch).
@@ -25,11 +27,7 @@ def stream(seed: int, purpose: str, *position: int) -> np.random.Generator:
     """
     try:
         return np.random.Generator(np.random.SFC64([seed, zlib.crc32(purpose.encode()), *position]))
-    except (
-        TypeError,
-        ValueError,
-        AttributeError,
-    ):  # looked at only now: a stream is made in the middle of a step
+    except (TypeError, ValueError, AttributeError):  # only now: streams are made in the middle of a step
         problem = "should be whole numbers from 0 around the name of a purpose"
         raise ArgumentError("stream", (), problem, (seed, purpose, *position)) from None
 
@@ -41,6 +39,4 @@ def legacy_stream(seed: int) -> np.random.RandomState:
     ------
     ArgumentError : for a seed that it does not take
     """
-    return np.random.RandomState(
-        check(Annotated[int, Bounds(least=0, below=2**32)], seed, "legacy_stream", "seed")
-    )
+    return np.random.RandomState(check(LegacySeed, seed, "legacy_stream", "seed"))

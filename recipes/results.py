@@ -6,31 +6,34 @@ import statistics
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
-from pydantic import Field, ValidationError
 
+from mnistcore.arguments import ArgumentError, Checked
 from mnistcore.errors import InputError
 from mnistcore.evaluation.metrics import confusion_matrix
-from mnistcore.report.curves import read_curves
-from stages.stage import Section
+from stages import schema
+from stages.curves import read_curves
+from stages.parameters import shown
 
 HERE = Path(__file__).parent
 TIMINGS = HERE / "timings.json"
 
 
-class Printed(Section):
+@dataclass(frozen=True)
+class Printed(Checked):
     """The table that a notebook printed: text, since every digit counts."""
 
-    passes: Annotated[list[int], Field(alias="pass")]
-    error: list[str]
-    accuracy: list[str]
+    passes: tuple[int, ...]
+    error: tuple[str, ...]
+    accuracy: tuple[str, ...]
     test_error: str
     test_accuracy: str
 
 
-class About(Section):
+@dataclass(frozen=True)
+class About(Checked):
     """`about.yaml`, what a recipe's own figures do not say; every key is optional.
 
     published : the test accuracy that the notebook printed; published_note : what is said in its place
@@ -42,7 +45,7 @@ class About(Section):
     published: float | None = None
     published_note: str = ""
     at_least: float | None = None
-    between: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    between: tuple[float, float] | None = None
     what: str = ""
     wrong: str = ""
     differs: str = ""
@@ -134,11 +137,9 @@ def _about(path: Path) -> About:
     if not path.exists():
         return About()
     try:
-        return About.model_validate(_yaml(path))
-    except ValidationError as error:
-        problem = error.errors(include_url=False)[0]
-        where = ".".join(map(str, problem["loc"]))
-        raise InputError(f"{path}: {where}{': ' if where else ''}{problem['msg']}") from None
+        return schema.build(About, _yaml(path))
+    except ArgumentError as error:
+        raise InputError(f"{path}: {error.line(shown=shown)}") from None
 
 
 def _yaml(path: Path) -> Any:

@@ -21,8 +21,8 @@ from mnistcore.training import run
 from mnistcore.training.settings import Examples
 from recipes.notebook_loops import LOOPS
 from recipes.results import HERE, TIMINGS
-from stages.stage import read_section
-from stages.train import Train
+from stages.parameters import read_section
+from stages.train_section import Train
 
 LOOP_STEPS = {"mnist-relu256": 30, "mnist-sigmoid20": 2000, "mnist-sigmoid20-frozen": 2000}
 """Loops that take many seconds for an epoch are timed on so many batches, and the time is scaled up."""
@@ -66,7 +66,7 @@ def _ours(name: str) -> Callable[[], float]:
     finally:
         os.chdir(before)
     network = Network(
-        description.features, [layer.build() for layer in section.layers], section.loss, section.precision
+        description.features, section.layers, section.loss, section.precision
     ).initialize(stream(section.seeds[0], "weights"))
     settings = section.settings(description.batch_size, description.remainder, description.image_shape)
     settings = dataclasses.replace(settings, epochs=1)

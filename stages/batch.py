@@ -9,33 +9,33 @@ import stages.interrupt  # noqa: F401  (first of all)
 import mnistcore.reproducible  # noqa: F401  (before NumPy)
 
 import time
-from typing import Annotated, Literal
+from dataclasses import dataclass
 
 import click
-from pydantic import Field
 
-from mnistcore.data.batches import BatchesDescription, gather, size_of, write_batches_description
+from mnistcore.arguments import Checked, Count, Whole
+from mnistcore.data.batches import BatchesDescription, Remainder, gather, size_of, write_batches_description
 from mnistcore.data.description import read_dataset_description
 from mnistcore.data.holdout import split
 from mnistcore.data.normalization import Normalizer
 from mnistcore.data.parts import open_part
 from mnistcore.errors import InputError
-from mnistcore.files import exclusive
 from mnistcore.streams import stream
-from stages.stage import Progress, Section, Stage, read_section, summarize
+from stages.command import Stage, summarize, writing
+from stages.parameters import read_section
+from stages.paths import BATCHES, DATASET, DESCRIPTION, IMAGES, LABELS, NORMALIZER, PROCESSED, TARGETS
+from stages.progress import Progress
 
-PROCESSED = Path("data/processed")
-BATCHES = Path("data/batches")
 
-
-class Batch(Section):
+@dataclass(frozen=True)
+class Batch(Checked):
     """Section `batch`."""
 
-    batch_size: Annotated[int, Field(gt=0)]
-    remainder: Literal["keep", "drop"]
-    validation_examples: Annotated[int, Field(ge=0)]
+    batch_size: Count
+    remainder: Remainder
+    validation_examples: Whole
     shuffle: bool
-    seed: Annotated[int, Field(ge=0)]
+    seed: Whole
 
 
 @click.command(cls=Stage)
@@ -50,8 +50,8 @@ def main() -> None:
     """
     started = time.monotonic()
     section = read_section("batch", Batch)
-    classes = len(read_dataset_description(PROCESSED / "dataset.json").classes)
-    normalizer = Normalizer.load(PROCESSED / "normalizer.npz")
+    classes = len(read_dataset_description(PROCESSED / DATASET).classes)
+    normalizer = Normalizer.load(PROCESSED / NORMALIZER)
     source = open_part(PROCESSED / "train")
     features = len(normalizer.offset)
     if source.images.shape[1] != features or source.targets.shape[1] != classes:
@@ -74,21 +74,20 @@ def main() -> None:
             f"params.yaml: batch.batch_size: {section.batch_size:,} is more than {examples}; drop leaves no batch"
         )
 
-    waiting = f"batch: another run is writing {BATCHES}; waiting for it"
     with (
-        exclusive(BATCHES, waiting=lambda: click.echo(waiting, err=True)),
+        writing(BATCHES),
         Progress("batch", len(source.labels), "examples") as progress,
     ):
         # Written last: its presence says that the rest is complete.
-        (BATCHES / "batches.json").unlink(missing_ok=True)
+        (BATCHES / DESCRIPTION).unlink(missing_ok=True)
         for part, rows in parts.items():
             if section.shuffle:
                 rows = stream(section.seed, f"order of {part}").permutation(rows)
-            for name in ("images.npy", "labels.npy", "targets.npy"):
+            for name in (IMAGES, LABELS, TARGETS):
                 gather(PROCESSED / "train" / name, rows, BATCHES / part / name)
             progress.update(len(rows))
         write_batches_description(
-            BATCHES / "batches.json",
+            BATCHES / DESCRIPTION,
             BatchesDescription(
                 section.batch_size, section.remainder, features, classes, normalizer.image_shape, **sizes
             ),
@@ -97,7 +96,7 @@ def main() -> None:
     what = f"{train.examples:,} examples in {train.batches:,} batches of {section.batch_size}"
     if train.last_batch != section.batch_size:
         what += f" (the last of {train.last_batch})"
-    summarize("batch", f"{BATCHES}: {what}, {validation.examples:,} held out,", started)
+    summarize(f"{BATCHES}: {what}, {validation.examples:,} held out,", started)
 
 
 if __name__ == "__main__":

@@ -10,41 +10,41 @@ import mnistcore.reproducible  # noqa: F401  (before NumPy)
 
 import json
 import time
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import click
 import numpy as np
-from pydantic import Field
 
+from mnistcore.arguments import Bounds, Checked
 from mnistcore.data.description import read_dataset_description
 from mnistcore.data.parts import Part, open_part
 from mnistcore.errors import InputError
 from mnistcore.evaluation import metrics
 from mnistcore.evaluation.predictions import Predictions, write_predictions
-from mnistcore.files import exclusive, replacing
+from mnistcore.files import replacing
 from mnistcore.network import model
 from mnistcore.network.network import Network
-from stages.stage import Progress, Section, Stage, read_section, summarize
+from stages.command import Stage, summarize, writing
+from stages.parameters import read_section
+from stages.paths import BATCHES, DATASET, METRICS, MODEL, PREDICTIONS, PROCESSED
+from stages.progress import Progress
 
-MODEL, DESCRIPTION = Path("models/model.npz"), Path("data/processed/dataset.json")
-SETS = {
-    "train": Path("data/batches/train"),
-    "validation": Path("data/batches/validation"),
-    "test": Path("data/processed/test"),
-}
-METRICS, PREDICTIONS = Path("reports/metrics.json"), Path("reports/predictions.csv")
+DESCRIPTION = PROCESSED / DATASET
+SETS = {"train": BATCHES / "train", "validation": BATCHES / "validation", "test": PROCESSED / "test"}
 AT_A_TIME = 5000  # images: what a layer computes for them at once is what takes the memory
 
 
-class Evaluate(Section):
+@dataclass(frozen=True)
+class Evaluate(Checked):
     """Section `evaluate`."""
 
-    calibration_bins: int = Field(ge=1, le=1000)
+    calibration_bins: Annotated[int, Bounds(least=1, most=1000)]
 
 
 @click.command(cls=Stage)
 def main() -> None:
-    """Judge the trained network on its training, validation and test images.
+    """Evaluate the trained network on its training, validation and test images.
 
     \b
     Writes reports/metrics.json      every metric with its uncertainty
@@ -69,30 +69,29 @@ def main() -> None:
         del sets["validation"]
 
     results: dict[str, list[dict[str, Any]]] = {name: [] for name in sets}
+    tested: list[Predictions] = []
     total = len(networks) * sum(len(examples.labels) for examples in sets.values())
     with Progress("evaluate", total, "images") as progress:
         for network in networks:
             for name, examples in sets.items():
                 found, loss = _predict(network, examples, progress)
-                if name == "test" and network is networks[0]:
-                    predictions = found
+                if name == "test":
+                    tested.append(found)
                 results[name].append(metrics.summary(*found, loss, len(names), section.calibration_bins))
 
+    predictions = tested[0]
     report: dict[str, Any] = {name: result[0] for name, result in results.items()}
     report["test"] |= {"per_class": metrics.per_class(predictions.actual, predictions.predicted, names)}
     if len(networks) > 1:
         spread = {name: metrics.over_seeds(result) for name, result in results.items()}
         report["seeds"] = {"list": [int(seed) for seed in seeds]} | spread
-    waiting = f"evaluate: another run is writing {METRICS.parent}; waiting for it"
-    with exclusive(METRICS.parent, waiting=lambda: click.echo(waiting, err=True)):
+    with writing(METRICS.parent):
         write_predictions(PREDICTIONS, predictions)
         with replacing(METRICS, "w") as file:
             json.dump(metrics.rounded(report), file, ensure_ascii=False, indent=2)
             file.write("\n")
     errors, examples = report["test"]["errors"], report["test"]["examples"]
-    summarize(
-        "evaluate", f"{METRICS} and {PREDICTIONS}: {errors:,} errors in {examples:,} test images", started
-    )
+    summarize(f"{METRICS} and {PREDICTIONS}: {errors:,} errors in {examples:,} test images", started)
 
 
 def _check_fit(folder: Path, examples: Part, network: Network, classes: int) -> None:

@@ -10,25 +10,28 @@ import mnistcore.reproducible  # noqa: F401  (before NumPy)
 
 import os
 import time
-from typing import Literal
+from dataclasses import dataclass
+from typing import Annotated
 
 import click
 
+from mnistcore.arguments import Checked, OneOf
 from mnistcore.data.datasets import TABLE
 from mnistcore.data.description import write_dataset_description
 from mnistcore.data.download import fetch
 from mnistcore.data.sources import check_named
 from mnistcore.errors import InputError
-from mnistcore.files import exclusive
-from stages.stage import Progress, Section, Stage, read_section, summarize
+from stages.command import Stage, say, summarize, writing
+from stages.parameters import read_section
+from stages.paths import DATASET, RAW
+from stages.progress import Progress
 
-RAW = Path("data/raw")
 
-
-class Fetch(Section):
+@dataclass(frozen=True)
+class Fetch(Checked):
     """Section `fetch`."""
 
-    dataset: Literal[tuple(TABLE)]
+    dataset: Annotated[str, OneOf(TABLE)]
     source: str | None
 
 
@@ -59,23 +62,19 @@ def main() -> None:
         check_named(source, where)
 
     size = sum(file.size for file in dataset.files)
-    with exclusive(RAW, waiting=lambda: _say(f"another run is writing {RAW}; waiting for it")):
+    with writing(RAW):
         # Written last: its presence says that the files are complete.
-        (RAW / "dataset.json").unlink(missing_ok=True)
+        (RAW / DATASET).unlink(missing_ok=True)
         with Progress("fetch", size, "bytes") as progress:
             try:
-                gave = fetch(dataset, RAW, named.values(), progress=progress.update, say=_say)
+                gave = fetch(dataset, RAW, named.values(), progress=progress.update, say=say)
             except InputError as error:
                 advice = "name its folder or base URL: MNISTCORE_SOURCE=…, or fetch.source in params.yaml"
                 raise InputError(f"{error}. If you have a copy, {advice}") from None
-        write_dataset_description(RAW / "dataset.json", dataset.description)
+        write_dataset_description(RAW / DATASET, dataset.description)
     source = f"from {' and '.join(gave)}" if gave else "already there"
     what = f"{dataset.description.title}, {size / 1e6:.1f} MB verified ({source})"
-    summarize("fetch", f"{RAW}: {what}", started)
-
-
-def _say(line: str) -> None:
-    click.echo(f"fetch: {line}", err=True)
+    summarize(f"{RAW}: {what}", started)
 
 
 if __name__ == "__main__":

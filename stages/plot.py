@@ -10,45 +10,45 @@ import mnistcore.reproducible  # noqa: F401  (before NumPy)
 
 import json
 import time
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import click
 import numpy as np
-from pydantic import Field
 
+from mnistcore.arguments import Bounds, Checked
 from mnistcore.data.description import read_dataset_description
 from mnistcore.data.normalization import Normalizer
 from mnistcore.data.parts import open_part
 from mnistcore.errors import InputError
 from mnistcore.evaluation import metrics
 from mnistcore.evaluation.predictions import Predictions, read_predictions
-from mnistcore.files import exclusive
 from mnistcore.network import model
 from mnistcore.report import figures
 from mnistcore.report.card import write_card
-from mnistcore.report.curves import read_curves
 from mnistcore.report.page import write_report
-from stages.stage import Section, Stage, read_section, summarize
+from stages import paths
+from stages.command import Stage, summarize, writing
+from stages.curves import read_curves, read_parameters
+from stages.parameters import read_section
+from stages.paths import FIGURES, METRICS, MODEL, PREDICTIONS, PROCESSED, REPORT
 
-PROCESSED, MODEL, CURVES = Path("data/processed"), Path("models/model.npz"), Path("reports/curves")
-METRICS, PREDICTIONS = Path("reports/metrics.json"), Path("reports/predictions.csv")
-FIGURES, REPORT = Path("reports/figures"), Path("reports/index.html")
-CARD = Path("reports/MODEL_CARD.md")
 MADE_OF = (  # what the report gives the SHA-256 of
     MODEL,
-    PROCESSED / "normalizer.npz",
-    *(PROCESSED / part / f"{name}.npy" for part in ("train", "test") for name in ("images", "labels")),
+    PROCESSED / paths.NORMALIZER,
+    *(PROCESSED / part / name for part in ("train", "test") for name in (paths.IMAGES, paths.LABELS)),
     PREDICTIONS,
     METRICS,
 )
 
 
-class Plot(Section):
+@dataclass(frozen=True)
+class Plot(Checked):
     """Section `plot`."""
 
-    mistakes: int = Field(ge=1, le=200)
-    calibration_bins: int = Field(ge=1, le=100)
-    dpi: int = Field(ge=50, le=400)
+    mistakes: Annotated[int, Bounds(least=1, most=200)]
+    calibration_bins: Annotated[int, Bounds(least=1, most=100)]
+    dpi: Annotated[int, Bounds(least=50, most=400)]
 
 
 @click.command(cls=Stage)
@@ -60,14 +60,14 @@ def main() -> None:
     """
     started = time.monotonic()
     section = read_section("plot", Plot)
-    description = read_dataset_description(PROCESSED / "dataset.json")
+    description = read_dataset_description(PROCESSED / paths.DATASET)
     names = description.classes
-    normalizer = Normalizer.load(PROCESSED / "normalizer.npz")
+    normalizer = Normalizer.load(PROCESSED / paths.NORMALIZER)
     rows, columns = normalizer.image_shape
     test = open_part(PROCESSED / "test")
     predictions = read_predictions(PREDICTIONS, test.labels, len(names))
     judged = _read_metrics(predictions)
-    curves, parameters = read_curves(CURVES), _read_parameters()
+    curves, parameters = read_curves(paths.CURVES), read_parameters(paths.CURVES)
     network = model.load(MODEL)[1][0]
     weights = network.layers[0].weights
     if not len(weights) == rows * columns == test.images.shape[1]:
@@ -96,8 +96,7 @@ def main() -> None:
         "reliability": figures.reliability_diagram(bins),
         "precision-and-recall": figures.per_class(counts, names),
     }
-    waiting = f"plot: another run is writing {REPORT.parent}; waiting for it"
-    with exclusive(REPORT.parent, waiting=lambda: click.echo(waiting, err=True)):
+    with writing(REPORT.parent):
         FIGURES.mkdir(parents=True, exist_ok=True)
         for old in FIGURES.iterdir():  # by hand, outside DVC, figures of an earlier version may be left
             if old.stem not in drawn:
@@ -119,7 +118,7 @@ def main() -> None:
             made_of=MADE_OF,
         )
         write_card(
-            CARD,
+            paths.CARD,
             description=description,
             normalizer=normalizer,
             predictions=predictions,
@@ -130,30 +129,13 @@ def main() -> None:
             parameters=parameters,
             made_of=MADE_OF,
         )
-    summarize("plot", f"{REPORT}, {CARD} and {len(drawn)} figures in {FIGURES}", started)
+    summarize(f"{REPORT}, {paths.CARD} and {len(drawn)} figures in {FIGURES}", started)
 
 
 def _worst(predictions: Predictions, most: int) -> np.ndarray:
     """The rows of the mistakes made with the most confidence, first in the file first among equals."""
     wrong = np.flatnonzero(predictions.predicted != predictions.actual)
     return wrong[np.argsort(-predictions.confidence[wrong], kind="stable")][:most]
-
-
-def _read_parameters() -> dict[str, Any]:
-    """What train logged that it was run with; nothing, of a run that logged nothing."""
-    from ruamel.yaml import YAML  # DVCLive writes YAML
-    from ruamel.yaml.error import YAMLError
-
-    path = CURVES / "params.yaml"
-    try:
-        logged = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except (YAMLError, ValueError, RecursionError):
-        raise InputError(f"{path}: not readable as YAML; run train again") from None
-    if not isinstance(logged, dict):
-        raise InputError(f"{path}: should be keys and values; run train again")
-    return logged
 
 
 def _read_metrics(predictions: Predictions) -> dict[str, Any]:

@@ -9,34 +9,36 @@ import stages.interrupt  # noqa: F401  (first of all)
 import mnistcore.reproducible  # noqa: F401  (before NumPy)
 
 import time
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated
 
 import click
-from pydantic import Field
 
+from mnistcore.arguments import Checked, Count, OneOf, Positive, Precision
 from mnistcore.arrays import writing_array
 from mnistcore.data import idx
 from mnistcore.data.description import read_dataset_description, write_dataset_description
 from mnistcore.data.labels import check_labels, one_hot
 from mnistcore.data.normalization import METHODS, divide, fit
 from mnistcore.errors import InputError
-from mnistcore.files import exclusive
-from stages.stage import Progress, Section, Stage, read_section, summarize
+from stages.command import Stage, summarize, writing
+from stages.parameters import read_section
+from stages.paths import DATASET, IMAGES, LABELS, NORMALIZER, PROCESSED, RAW, TARGETS
+from stages.progress import Progress
 
-RAW = Path("data/raw")
-PROCESSED = Path("data/processed")
 PARTS = {"train": "train", "test": "t10k"}  # our name → the published one
 PIXELS = 1 << 21  # held at a time: memory does not depend on how many images there are
-LABELS = 1 << 16
+LABELS_HELD = 1 << 16
 
 
-class Preprocess(Section):
+@dataclass(frozen=True)
+class Preprocess(Checked):
     """Section `preprocess`."""
 
-    normalization: Literal[METHODS]
-    divisor: Annotated[float, Field(gt=0)]
-    examples: Annotated[int, Field(gt=0)] | None
-    dtype: Literal["float32", "float64"]
+    normalization: Annotated[str, OneOf(METHODS)]
+    divisor: Positive
+    examples: Count | None
+    dtype: Precision
 
 
 @click.command(cls=Stage)
@@ -56,7 +58,7 @@ def main() -> None:
     """
     started = time.monotonic()
     section = read_section("preprocess", Preprocess)
-    description = read_dataset_description(RAW / "dataset.json")
+    description = read_dataset_description(RAW / DATASET)
     classes = len(description.classes)
     shapes = {part: _check(part, classes) for part in PARTS}
     if shapes["train"][1:] != shapes["test"][1:]:
@@ -78,33 +80,32 @@ def main() -> None:
         except InputError as error:
             raise InputError(f"params.yaml: preprocess.divisor: {error}") from None
 
-    waiting = f"preprocess: another run is writing {PROCESSED}; waiting for it"
     with (
-        exclusive(PROCESSED, waiting=lambda: click.echo(waiting, err=True)),
+        writing(PROCESSED),
         Progress("preprocess", sum(counts.values()), "images") as progress,
     ):
         # Written last: its presence says that the rest is complete.
-        (PROCESSED / "dataset.json").unlink(missing_ok=True)
+        (PROCESSED / DATASET).unlink(missing_ok=True)
         if normalizer is None:
             training = idx.chunks(RAW / "train-images-idx3-ubyte", rows, counts["train"])
             normalizer = fit(section.normalization, training, image_shape, section.dtype)
-        normalizer.save(PROCESSED / "normalizer.npz")
+        normalizer.save(PROCESSED / NORMALIZER)
         for part, published in PARTS.items():
             folder, count = PROCESSED / part, counts[part]
-            with writing_array(folder / "images.npy", section.dtype, (count, features)) as images:
+            with writing_array(folder / IMAGES, section.dtype, (count, features)) as images:
                 for chunk in idx.chunks(RAW / f"{published}-images-idx3-ubyte", rows, count):
                     images.append(normalizer.transform(chunk))
                     progress.update(len(chunk))
             with (
-                writing_array(folder / "labels.npy", "uint8", (count,)) as labels,
-                writing_array(folder / "targets.npy", section.dtype, (count, classes)) as targets,
+                writing_array(folder / LABELS, "uint8", (count,)) as labels,
+                writing_array(folder / TARGETS, section.dtype, (count, classes)) as targets,
             ):
-                for chunk in idx.chunks(RAW / f"{published}-labels-idx1-ubyte", LABELS, count):
+                for chunk in idx.chunks(RAW / f"{published}-labels-idx1-ubyte", LABELS_HELD, count):
                     labels.append(chunk)
                     targets.append(one_hot(chunk, classes, section.dtype))
-        write_dataset_description(PROCESSED / "dataset.json", description)
+        write_dataset_description(PROCESSED / DATASET, description)
     what = f"{counts['train']:,} training and {counts['test']:,} test images, {section.normalization}"
-    summarize("preprocess", f"{PROCESSED}: {what}, {section.dtype},", started)
+    summarize(f"{PROCESSED}: {what}, {section.dtype},", started)
 
 
 def _check(part: str, classes: int) -> tuple[int, int, int]:
@@ -126,8 +127,8 @@ def _check(part: str, classes: int) -> tuple[int, int, int]:
         )
     if 0 in images.shape:
         raise InputError(f"{images_path}: no images")
-    for number, chunk in enumerate(idx.chunks(labels_path, LABELS)):
-        check_labels(chunk, classes, str(labels_path), number * LABELS)
+    for number, chunk in enumerate(idx.chunks(labels_path, LABELS_HELD)):
+        check_labels(chunk, classes, str(labels_path), number * LABELS_HELD)
     return images.shape
 
 

@@ -35,7 +35,7 @@ class BatchesDescription(NamedTuple):
     """What batches.json says; validation is never dropped from, whatever `remainder` is."""
 
     batch_size: int
-    remainder: str
+    remainder: Remainder
     features: int
     classes: int
     image_shape: tuple[int, int]
@@ -117,7 +117,7 @@ def write_batches_description(path: str | os.PathLike[str], description: Batches
         file.write("\n")
 
 
-def size_of(examples: int, batch_size: int, remainder: str) -> Size:
+def size_of(examples: int, batch_size: int, remainder: Remainder) -> Size:
     """How `examples` fall into batches, the smaller last one kept or dropped.
 
     Raises

@@ -244,13 +244,10 @@ def per_class(actual: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -
 def over_seeds(summaries: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Each scalar metric of several seeds, two or more, as its mean, standard deviation (n − 1), and each value."""
     summaries = check(Annotated[tuple[dict, ...], AtLeast(2)], summaries, "over_seeds", "summaries")
-    for place, one in enumerate(summaries):
-        if one.keys() != summaries[0].keys():
-            raise ArgumentError("over_seeds", ("summaries", place), "has other metrics than the first")
     spread = {}
     for name, first in summaries[0].items():
         if isinstance(first, (int, float)) and name != "examples":
-            each = [one[name] for one in summaries]
+            each = [one.get(name) for one in summaries]
             for place, value in enumerate(each):
                 check(float, value, "over_seeds", "summaries", place, name)
             spread[name] = {"mean": float(np.mean(each)), "sd": float(np.std(each, ddof=1)), "each": each}

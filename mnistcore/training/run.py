@@ -17,7 +17,7 @@ from mnistcore.training.checkpoint import Checkpoint, State
 from mnistcore.training.dropout import Dropout
 from mnistcore.training.history import Epoch
 from mnistcore.training.optimizers import SGD
-from mnistcore.training.settings import Examples, Settings, check_run
+from mnistcore.training.settings import Examples, Settings, check_initialized, check_run
 
 # Steps between two looks at the losses, the clock and the progress bar: so many, or as many as have so many examples.
 STEPS, REPORTED = 64, 1024
@@ -57,6 +57,7 @@ def train(
     InputError : for what cannot be meant, or does not fit together; see `check_run`
     """
     check_run(network, examples, settings, validation, seed, workers)
+    check_initialized(network)
     with np.errstate(all="ignore"):
         run = _Run(network, examples, settings, validation, seed, workers, checkpoint, on_progress)
         run.resume()

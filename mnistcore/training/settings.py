@@ -133,7 +133,7 @@ def check_run(
 
     Raises
     ------
-    ArgumentError : names what does not fit, as `settings.averaging.steps`
+    ArgumentError : names what does not fit, as `Settings.averaging.steps`
     """
     owner = "train"
     check(Network, network, owner, "network")
@@ -146,20 +146,27 @@ def check_run(
     if not len(examples.images):
         raise ArgumentError(owner, ("examples",), "there are none")
     if isinstance(settings.stopping, Patience) and (validation is None or not len(validation.images)):
-        raise ArgumentError(
-            owner, ("settings", "stopping"), "patience goes by the validation loss; hold some examples out"
-        )
+        problem = "patience goes by the validation loss; hold some examples out"
+        raise ArgumentError("Settings", ("stopping",), problem)
     size = min(settings.batch_size, len(examples.images))
     whole, left = divmod(len(examples.images), size)
     steps = settings.epochs * (whole + (left > 0 and settings.remainder == "keep"))
     if settings.averaging is not None and settings.averaging.steps > steps:
         problem = f"the run has {steps:,} steps, so that no weights would come into the average"
-        raise ArgumentError(owner, ("settings", "averaging", "steps"), problem, settings.averaging.steps)
+        raise ArgumentError("Settings", ("averaging", "steps"), problem, settings.averaging.steps)
+
+
+def check_initialized(network: Network) -> None:
+    """Refuse a network whose weights nobody has drawn: all its units would learn the same.
+
+    Raises
+    ------
+    ArgumentError : all parameters are zero, although its layers say otherwise
+    """
     drawn = any(not isinstance(layer.dense.weights, Zeros) for layer in network.layers)
     if drawn and not network.parameters.any():
-        raise ArgumentError(
-            owner, ("network",), 'its weights are all zero; `initialize(stream(0, "weights"))` draws them'
-        )
+        problem = 'its weights are all zero; `initialize(stream(0, "weights"))` draws them'
+        raise ArgumentError("train", ("network",), problem)
 
 
 def _check_fit(network: Network, examples: Examples, name: str) -> None:

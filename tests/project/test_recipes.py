@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from mnistcore.network.network import Network
 from mnistcore.training import run
 from mnistcore.training.settings import Examples
 from recipes import notebook_loops, results, table
-from stages.stage import read_section
-from stages.train import Train
+from stages.parameters import read_section
+from stages.train_section import Train
 
 RECIPES = ROOT / "recipes"
 PUBLISHED = {  # each experiment, and from what mean test accuracy on it counts as reproduced
@@ -121,15 +122,13 @@ def test_the_core_takes_the_steps_of_the_notebooks_loop(name, monkeypatch):
     section = read_section("train", Train)
     random = np.random.default_rng(0)
     images, labels = random.random((200, 64)) * (random.random((200, 64)) < 0.3), random.integers(0, 10, 200)
-    layers = [layer.build() for layer in section.layers]
-    network = Network(64, layers, section.loss, "float64").initialize(np.random.default_rng(1))
+    network = Network(64, section.layers, section.loss, "float64").initialize(np.random.default_rng(1))
     weights = [layer.weights.copy() for layer in network.layers]
     biases = [layer.biases[None].copy() for layer in network.layers if layer.biases is not None]
     size = read_yaml(Path("params.yaml"))["batch"]["batch_size"]
 
-    section = section.model_copy(
-        update={"epochs": 3, "shuffle": False, "stopping": None, "precision": "float64"}
-    )
+    how = replace(section.how, epochs=3, shuffle=False, stopping=None)
+    section = replace(section, how=how, precision="float64")
     history = run.train(network, Examples(images, labels), section.settings(size, "keep", (8, 8)), workers=1)
     loop = notebook_loops.LOOPS[name](images, np.eye(10)[labels], Scripted([*weights, *biases]))
     for epoch in history:
@@ -148,9 +147,8 @@ def test_the_core_replays_a_randomstate(name, monkeypatch):
         random.random((100, 784)) * (random.random((100, 784)) < 0.2),
         random.integers(0, 10, 100),
     )
-    section = section.model_copy(update={"epochs": 3, "precision": "float64"})
-    layers = [layer.build() for layer in section.layers]
-    network = Network(784, layers, section.loss, "float64").initialize(np.random.RandomState(1))
+    section = replace(section, how=replace(section.how, epochs=3), precision="float64")
+    network = Network(784, section.layers, section.loss, "float64").initialize(np.random.RandomState(1))
     history = run.train(network, Examples(images, labels), section.settings(1, "keep", (28, 28)), workers=1)
     loop = notebook_loops.LOOPS[name](images, np.eye(10)[labels], np.random.RandomState(1))
     for epoch, (error, accuracy, _) in zip(history, loop, strict=False):

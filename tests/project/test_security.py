@@ -14,7 +14,7 @@ import pytest
 from dvc_checks.commands import Program
 from dvc_checks.imports import walk
 from mnistcore.data.datasets import TABLE
-from stages.stage import STAGES
+from stages.parameters import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 MODULES = {

@@ -13,7 +13,7 @@ from mnistcore.errors import InputError
 from mnistcore.evaluation.predictions import Predictions, read_predictions, write_predictions
 from mnistcore.network import model
 from mnistcore.network.network import Dense, Network
-from mnistcore.report.curves import read_curves
+from stages.curves import read_curves
 from stages import evaluate, plot
 
 

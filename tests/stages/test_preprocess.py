@@ -81,7 +81,7 @@ def test_the_bytes_depend_neither_on_the_run_nor_on_the_chunks(workplace, raw, m
     workplace.done("preprocess")
     first = workplace.files()
     monkeypatch.setattr(stages.preprocess, "PIXELS", 25)  # two images at a time
-    monkeypatch.setattr(stages.preprocess, "LABELS", 3)
+    monkeypatch.setattr(stages.preprocess, "LABELS_HELD", 3)
     workplace.done("preprocess")
     assert workplace.files() == first
 
