@@ -80,13 +80,3 @@ print(next(line.split()[1] for line in open("/proc/self/status") if line.startsw
         output, errors = self.start(code).communicate(timeout=100)
         assert output, errors
         return int(output.split()[-1]) / 1024
-
-
-@pytest.fixture
-def workplace(tmp_path, monkeypatch):
-    """A `Workplace` in an empty folder."""
-    folder = tmp_path / "work"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.delenv("MNISTCORE_SOURCE", raising=False)
-    return Workplace(folder)

@@ -1,4 +1,4 @@
-"""The marker `fault`, and the page docs/faults.md that is made of it.
+"""Fixtures that more than one file uses; the marker `fault`, and the page docs/faults.md that is made of it.
 
 @pytest.mark.fault(room, what was done, what the user sees) on a test makes it a row of the page; parametrised
 tests carry it on each case, or once for all of them. How often a thing was done is counted from the cases
@@ -7,15 +7,24 @@ collected, from Hypothesis' settings, and from `times=`, a constant that the tes
 
 import mnistcore.reproducible  # noqa: F401  (before NumPy: stages run in this process, too)
 
+import fcntl
+import os
+import shutil
 import signal
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import faults_page
+
+if TYPE_CHECKING:
+    from by_hand import Workplace
+    from dvc_project import Project
 
 PAGE = pytest.StashKey[str]()
 
@@ -49,3 +58,48 @@ def collected_page(request: pytest.FixtureRequest) -> str:
     if request.config.args not in (request.config.getini("testpaths"), [str(request.config.rootpath)]):
         pytest.skip("some tests only were asked for, and the page is of all of them")
     return request.config.stash[PAGE]
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> "Project":
+    """The project run once and committed, shared by all workers; not to be changed: take a copy."""
+    from dvc_project import Project, prepare  # DVC is slow to import, and most tests need it not
+
+    base = tmp_path_factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    path = base / "prepared" / "project"
+    with open(base / "prepared.lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one worker prepares, the others wait for it
+        if not (path.parent / "complete").exists():
+            shutil.rmtree(path.parent, ignore_errors=True)
+            prepare(path)
+            (path.parent / "complete").touch()
+    return Project(path)
+
+
+@pytest.fixture
+def project(prepared: "Project", tmp_path: Path) -> "Project":
+    """A copy of the prepared project, to be changed at will."""
+    return prepared.copy_to(tmp_path / "project")
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> "Workplace":
+    """A `Workplace` in an empty folder."""
+    from by_hand import Workplace
+
+    folder = tmp_path / "work"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("MNISTCORE_SOURCE", raising=False)
+    return Workplace(folder)
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable]:
+    """Starts a server with the given answer; see `servers.Servers.start`."""
+    from servers import Servers
+
+    servers = Servers()
+    yield servers.start
+    servers.end()

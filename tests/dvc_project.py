@@ -5,7 +5,6 @@ project keeps DVC's caches and configuration to itself, so that tests can run
 side by side and leave nothing in the home of whoever runs them.
 """
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -150,7 +149,8 @@ def ran(output: str) -> list[str]:
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
 
 
-def _prepare(path: Path) -> None:
+def prepare(path: Path) -> None:
+    """Make the project at `path`, run it once, and commit all of it."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z", "--", *PARTS],
         cwd=ROOT,
@@ -169,24 +169,3 @@ def _prepare(path: Path) -> None:
     project.commit("The pipeline")
     project.dvc("repro")
     project.commit("Its results")
-
-
-@pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The project run once and committed, shared by all workers; not to be changed: take a copy."""
-    base = tmp_path_factory.getbasetemp()
-    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    path = base / "prepared" / "project"
-    with open(base / "prepared.lock", "w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one worker prepares, the others wait for it
-        if not (path.parent / "complete").exists():
-            shutil.rmtree(path.parent, ignore_errors=True)
-            _prepare(path)
-            (path.parent / "complete").touch()
-    return Project(path)
-
-
-@pytest.fixture
-def project(prepared: Project, tmp_path: Path) -> Project:
-    """A copy of the prepared project, to be changed at will."""
-    return prepared.copy_to(tmp_path / "project")

@@ -9,7 +9,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from mnistcore.data import idx
 from mnistcore.data.datasets import Dataset, File
@@ -74,12 +73,14 @@ def right(handler, name):
     handler.whole(data) if data else handler.send_error(404)
 
 
-@pytest.fixture
-def serve():
-    """Start a server with the given answer; gives it, with its `url` and the names `asked` for."""
-    servers = []
+class Servers:
+    """Servers on this machine, all ended by `end`."""
 
-    def start(answer, certificate=None):
+    def __init__(self):
+        self._servers = []
+
+    def start(self, answer, certificate=None):
+        """Start a server with the given answer; gives it, with its `url` and the names `asked` for."""
         server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         server.daemon_threads = True
         server.answer, server.asked, server.over = answer, [], threading.Event()
@@ -91,11 +92,11 @@ def serve():
             scheme = "https"
         server.url = f"{scheme}://127.0.0.1:{server.server_port}/data/"
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        servers.append(server)
+        self._servers.append(server)
         return server
 
-    yield start
-    for server in servers:
-        server.over.set()
-        server.shutdown()
-        server.server_close()
+    def end(self):
+        for server in self._servers:
+            server.over.set()
+            server.shutdown()
+            server.server_close()

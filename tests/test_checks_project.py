@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from dvc_project import Project, prepared  # noqa: F401  (a fixture)
+from dvc_project import Project
 
 from dvc_checks.__main__ import main
 
@@ -19,7 +19,7 @@ def run_checks(*arguments: str) -> Result:
 
 
 @pytest.fixture
-def finished(prepared: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:  # noqa: F811
+def finished(prepared: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
     """The digits run, with the environment that keeps its DVC to itself."""
     for name, value in prepared.environment.items():
         monkeypatch.setenv(name, value)

@@ -17,7 +17,7 @@ import pytest
 import requests
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from servers import GZIPPED, NAMES, PLAIN, dataset, is_complete, right, serve  # noqa: F401  (a fixture)
+from servers import GZIPPED, NAMES, PLAIN, dataset, is_complete, right
 
 from mnistcore.data import idx, urls
 from mnistcore.data.datasets import TABLE

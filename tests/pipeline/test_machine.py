@@ -14,9 +14,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from dvc_project import Project, dvc_within, prepared, project, ran  # noqa: F401  (fixtures)
+from dvc_project import Project, dvc_within, ran
+from repro import Repro, forget, hashes, leftovers
 from small import PARAMETERS, everything, line_of, works, write_tiny_raw
-from test_killed import STAGES, Repro, forget, hashes, leftovers
+
+from stages.parameters import STAGES
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = ("preprocess", "batch", "train", "evaluate")  # plot, too, but matplotlib takes a second each time
@@ -207,7 +209,7 @@ def test_two_copies_of_a_stage_do_not_disturb_each_other(folder: Path, stage: st
                    "being blocked by: (PID …)`; exit status 255, the first goes on")  # fmt: skip
 @pytest.mark.fault("Killed", "Ctrl-C (SIGINT) while `dvc repro` trains", "`train: interrupted; run it again to continue`, and DVC's `ERROR: failed to reproduce "
                    "'train': failed to run: python stages/train.py, exited with 130` (or -2); the next run continues from the checkpoint")  # fmt: skip
-def test_two_repros_at_once_and_an_interrupt(project: Project) -> None:  # noqa: F811
+def test_two_repros_at_once_and_an_interrupt(project: Project) -> None:
     wanted = hashes(project)
     project.change("train.epochs", 100_000)
     project.change("train.checkpoint_seconds", 0.1)
@@ -232,7 +234,7 @@ def test_two_repros_at_once_and_an_interrupt(project: Project) -> None:  # noqa:
 
 @pytest.mark.fault("The machine", "a project in `Großer Ordner (1) 数字 'x'`, reached through a link, every stage run by `dvc repro`",
                    "it works, to the same hashes")  # fmt: skip
-def test_odd_paths_and_links_change_nothing(prepared: Project, tmp_path: Path) -> None:  # noqa: F811
+def test_odd_paths_and_links_change_nothing(prepared: Project, tmp_path: Path) -> None:
     odd = prepared.copy_to(tmp_path / "Großer Ordner (1) 数字 'x'")
     wanted = hashes(odd)
     forget(odd, STAGES)
@@ -276,7 +278,7 @@ def test_a_poor_terminal(folder: Path, encoding: str) -> None:
     "files from 2040 and from 1970, as after a clock set back",
     "it works, to the same bytes, and nothing is rerun",
 )
-def test_a_clock_set_back(project: Project, folder: Path) -> None:  # noqa: F811
+def test_a_clock_set_back(project: Project, folder: Path) -> None:
     before = everything()
     for number, name in enumerate(before):
         os.utime(name, (2_208_988_800, 2_208_988_800) if number % 2 else (0, 0))

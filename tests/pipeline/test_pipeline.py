@@ -1,6 +1,5 @@
 """The pipeline as its users run it, by the real DVC, on a small copy of the project."""
 
-# ruff: noqa: F811  (a fixture is imported, and then named by the test that takes it)
 import csv
 import json
 import shutil
@@ -10,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from dvc_project import ROOT, Project, dvc_within, prepared, project, ran  # noqa: F401
+from dvc_project import ROOT, Project, dvc_within, ran
 from PIL import Image
 from ruamel.yaml import YAML
 

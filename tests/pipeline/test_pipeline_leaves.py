@@ -1,10 +1,9 @@
 """Every leaf of params.yaml concerns its own stage: editing it makes that stage stale and no other."""
 
-# ruff: noqa: F811  (a fixture is imported, and then named by the test that takes it)
 import shutil
 
 import pytest
-from dvc_project import ROOT, dvc_within, prepared, yaml  # noqa: F401
+from dvc_project import ROOT, dvc_within, yaml
 
 STAGES = ["fetch", "preprocess", "batch", "train", "evaluate", "plot"]
 

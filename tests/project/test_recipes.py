@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dvc_project import ROOT, Project, prepared, project, ran  # noqa: F401  (fixtures)
+from dvc_project import ROOT, Project, ran
 from ruamel.yaml import YAML
 
 from mnistcore.errors import InputError
@@ -243,7 +243,7 @@ def add_line(path: Path, after: str, line: str) -> None:
 
 
 @pytest.fixture
-def with_recipes(project: Project) -> Project:  # noqa: F811
+def with_recipes(project: Project) -> Project:
     """The small project with two of the recipes in it; its root pipeline fetched the digits."""
     shutil.copytree(
         RECIPES, project.file("recipes"), ignore=shutil.ignore_patterns("data", "models", "dvc.lock", "*.png")

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from by_hand import workplace  # noqa: F401  (a fixture)
 
 from mnistcore.arrays import writing_array
 from mnistcore.data.description import DatasetDescription, write_dataset_description
@@ -31,7 +30,7 @@ def write(folder, labels, features=6, dtype="float32"):
 
 
 @pytest.fixture
-def processed(workplace):  # noqa: F811
+def processed(workplace):
     folder = workplace.folder / "data/processed"
     write(folder, LABELS)
     workplace.set("batch", batch_size=10, validation_examples=20)
@@ -49,7 +48,7 @@ def numbers(part: str) -> list[int]:
     return rows.tolist()
 
 
-def test_no_example_is_lost_or_doubled_and_each_class_gives_its_share(workplace, processed):  # noqa: F811
+def test_no_example_is_lost_or_doubled_and_each_class_gives_its_share(workplace, processed):
     line = workplace.done("batch")
     assert "83 examples in 9 batches of 10 (the last of 3), 20 held out" in line
     train, validation = numbers("train"), numbers("validation")
@@ -68,7 +67,7 @@ def test_no_example_is_lost_or_doubled_and_each_class_gives_its_share(workplace,
     }
 
 
-def test_a_dropped_remainder_is_still_there(workplace, processed):  # noqa: F811
+def test_a_dropped_remainder_is_still_there(workplace, processed):
     workplace.done("batch")
     kept = workplace.files()
     workplace.set("batch", remainder="drop")
@@ -82,7 +81,7 @@ def test_a_dropped_remainder_is_still_there(workplace, processed):  # noqa: F811
     assert differ == {"params.yaml", "data/batches/batches.json"}
 
 
-def test_without_shuffling_the_order_is_that_of_the_file(workplace, processed):  # noqa: F811
+def test_without_shuffling_the_order_is_that_of_the_file(workplace, processed):
     workplace.set("batch", shuffle=False)
     workplace.done("batch")
     assert numbers("train") == sorted(numbers("train"))
@@ -92,7 +91,7 @@ def test_without_shuffling_the_order_is_that_of_the_file(workplace, processed): 
     assert numbers("train") == list(range(103))
 
 
-def test_no_validation(workplace, processed):  # noqa: F811
+def test_no_validation(workplace, processed):
     workplace.set("batch", validation_examples=0)
     workplace.done("batch")
     part = open_part("data/batches/validation")
@@ -100,7 +99,7 @@ def test_no_validation(workplace, processed):  # noqa: F811
     assert sorted(numbers("train")) == list(range(103))
 
 
-def test_the_seed_decides_and_nothing_else(workplace, processed):  # noqa: F811
+def test_the_seed_decides_and_nothing_else(workplace, processed):
     workplace.done("batch")
     first, order = workplace.files(), numbers("train")
     workplace.done("batch")
@@ -113,7 +112,7 @@ def test_the_seed_decides_and_nothing_else(workplace, processed):  # noqa: F811
     assert numbers("train") == order
 
 
-def test_float64_stays_so(workplace, processed):  # noqa: F811
+def test_float64_stays_so(workplace, processed):
     write(processed, LABELS, dtype="float64")
     workplace.done("batch")
     assert open_part("data/batches/train").images.dtype == "float64"
@@ -154,7 +153,7 @@ def truncate(path):
         ),
     ],
 )
-def test_what_is_damaged_or_does_not_fit_together(workplace, processed, damage, words):  # noqa: F811
+def test_what_is_damaged_or_does_not_fit_together(workplace, processed, damage, words):
     damage(processed)
     workplace.refused("batch", "data/processed", words)
 
@@ -179,17 +178,17 @@ def test_what_is_damaged_or_does_not_fit_together(workplace, processed, damage, 
         ({"sede": 1}, "sede: unknown key; did you mean 'seed'?"),
     ],
 )
-def test_an_impossible_parameter(workplace, processed, values, words):  # noqa: F811
+def test_an_impossible_parameter(workplace, processed, values, words):
     workplace.set("batch", **values)
     workplace.refused("batch", f"params.yaml: batch.{words}")
 
 
-def test_a_batch_may_be_larger_than_the_data(workplace, processed):  # noqa: F811
+def test_a_batch_may_be_larger_than_the_data(workplace, processed):
     workplace.set("batch", batch_size=10**12)
     assert "83 examples in 1 batches of 1000000000000 (the last of 83)" in workplace.done("batch")
 
 
-def test_memory_stays_small_for_as_many_images_as_mnist_has(workplace, processed):  # noqa: F811
+def test_memory_stays_small_for_as_many_images_as_mnist_has(workplace, processed):
     peaks = []
     for count in (6_000, 60_000):
         labels = np.random.default_rng(0).integers(0, 3, count).astype("uint8")

@@ -1,20 +1,18 @@
 """What evaluate and plot refuse: files that are missing, damaged, or of another run, in one line each."""
 
-# ruff: noqa: F811  (a fixture is imported, and then named by the test that takes it)
 import json
 import shutil
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from dvc_project import prepared  # noqa: F401
 
 from mnistcore.errors import InputError
 from mnistcore.evaluation.predictions import Predictions, read_predictions, write_predictions
 from mnistcore.network import model
 from mnistcore.network.network import Dense, Network
-from stages.curves import read_curves
 from stages import evaluate, plot
+from stages.curves import read_curves
 
 
 @pytest.fixture

@@ -8,8 +8,7 @@ import subprocess
 import time
 
 import pytest
-from by_hand import workplace  # noqa: F401  (a fixture)
-from servers import GZIPPED, NAMES, PLAIN, dataset, right, serve  # noqa: F401  (a fixture)
+from servers import GZIPPED, NAMES, PLAIN, dataset, right
 
 import stages.fetch
 from mnistcore.data.description import read_dataset_description
@@ -132,7 +131,7 @@ class TestInterrupted:
     """A server that stalls half way through the third file, and what is then done to the process."""
 
     @pytest.fixture
-    def half_way(self, serve):  # noqa: F811
+    def half_way(self, serve):
         def answer(handler, name):
             if name != f"{NAMES[2]}.gz":
                 right(handler, name)
@@ -158,7 +157,7 @@ class TestInterrupted:
         "the next run keeps what is whole and gets the rest",
     )
     @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-    def test_the_next_run_recovers(self, workplace, serve, half_way, how):  # noqa: F811
+    def test_the_next_run_recovers(self, workplace, serve, half_way, how):
         (workplace.folder / "data/raw").mkdir(parents=True)
         (workplace.folder / "data/raw/dataset.json").write_text("of an older run")
         process = in_a_process(workplace, half_way.url)
@@ -214,7 +213,7 @@ def _is_zombie(pid: int) -> bool:
     "two fetches at once",
     "`fetch: another run is writing data/raw; waiting for it`; both end well, each file is asked for once",
 )
-def test_two_at_once(workplace, serve):  # noqa: F811
+def test_two_at_once(workplace, serve):
     def slowly(handler, name):
         handler.server.over.wait(0.2)
         right(handler, name)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from dvc.exceptions import DvcException
-from dvc_project import dvc_within, prepared, project  # noqa: F401  (fixtures)
+from dvc_project import dvc_within
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
@@ -415,7 +415,7 @@ DVC = [
         for done, change, words in DVC
     ],
 )
-def test_what_dvc_says_itself(project, change, words) -> None:  # noqa: F811
+def test_what_dvc_says_itself(project, change, words) -> None:
     path = project.file("params.yaml")
     path.write_text(change(path.read_text()))
     with pytest.raises(DvcException) as told, dvc_within(project) as repo:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from by_hand import workplace  # noqa: F401  (a fixture)
 
 import stages.preprocess
 from mnistcore.data import idx
@@ -20,7 +19,7 @@ LABELS = {"train": random.integers(0, 3, 50), "t10k": random.integers(0, 3, 20)}
 
 
 @pytest.fixture
-def raw(workplace):  # noqa: F811
+def raw(workplace):
     """Small raw data in data/raw."""
     folder = workplace.folder / "data/raw"
     for part in IMAGES:
@@ -76,7 +75,7 @@ def test_everything_is_as_defined_and_fitted_on_training_images_alone(
 
 
 @pytest.mark.parametrize("method", ["divide", "standardize"])
-def test_the_bytes_depend_neither_on_the_run_nor_on_the_chunks(workplace, raw, monkeypatch, method):  # noqa: F811
+def test_the_bytes_depend_neither_on_the_run_nor_on_the_chunks(workplace, raw, monkeypatch, method):
     workplace.set("preprocess", normalization=method)
     workplace.done("preprocess")
     first = workplace.files()
@@ -145,7 +144,7 @@ def rewrite(raw, name, array):
         ),
     ],
 )
-def test_raw_data_that_are_damaged_or_do_not_fit_together(workplace, raw, damage, words):  # noqa: F811
+def test_raw_data_that_are_damaged_or_do_not_fit_together(workplace, raw, damage, words):
     damage(raw)
     workplace.refused("preprocess", "data/raw", words)
 
@@ -168,12 +167,12 @@ def test_raw_data_that_are_damaged_or_do_not_fit_together(workplace, raw, damage
         ({"dtype": "float16"}, "preprocess.dtype: "),
     ],
 )
-def test_an_impossible_parameter(workplace, raw, values, words):  # noqa: F811
+def test_an_impossible_parameter(workplace, raw, values, words):
     workplace.set("preprocess", **values)
     workplace.refused("preprocess", "params.yaml: ", words)
 
 
-def test_memory_stays_small_for_as_many_images_as_mnist_has(workplace, raw):  # noqa: F811
+def test_memory_stays_small_for_as_many_images_as_mnist_has(workplace, raw):
     workplace.set("preprocess", normalization="standardize")
     peaks = []
     for count in (6_000, 60_000):
