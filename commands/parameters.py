@@ -4,7 +4,7 @@ import importlib
 import sys
 
 from mnistcore.errors import InputError
-from stages.stage import STAGES, read_section
+from stages.parameters import STAGES, read_section
 
 
 def main() -> None:

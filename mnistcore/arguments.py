@@ -54,7 +54,8 @@ class ArgumentError(InputError):
     def line(self, owner: str = "", shown: Callable[[object], str] = shown) -> str:
         """The line, as of another owner, and with the value shown otherwise."""
         tail = "" if self.value is NOTHING else f", is {shown(self.value)}"
-        return f"{'.'.join(filter(None, [owner, *map(str, self.path)]))}: {self.problem}{tail}"
+        where = ".".join(filter(None, [owner, *map(str, self.path)]))
+        return f"{where}: {self.problem}{tail}" if where else f"{self.problem}{tail}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -204,18 +204,18 @@ def test_a_story_names_the_figures_of_recipes(told):
 @pytest.mark.fault(
     "params.yaml",
     "a recipe's about.yaml that is no YAML, or not what it should be",
-    "one line, such as `recipes: …/about.yaml: published: Input should be a valid number`",
+    "one line, such as `recipes: …/about.yaml: published: should be a valid number, is 'much'`",
 )
 @pytest.mark.parametrize(
     ("about", "line"),
     [
         ("right: 'at {mnist1000-plane}'", "{mnist1000-plane}: there is no recipe 'mnist1000-plane'"),
-        ("published: much", "published: Input should be a valid number"),
-        ("waht: x", "waht: Extra inputs are not permitted"),
-        ("what: [1]", "what: Input should be a valid string"),
-        ("between: [1]", "between: List should have at least 2 items"),
-        ("printed: {pass: [0]}", "printed.error: Field required"),
-        ("- a list", "Input should be a valid dictionary"),
+        ("published: much", "published: should be a valid number, is 'much'"),
+        ("waht: x", "waht: unknown key; did you mean 'what'?"),
+        ("what: [1]", "what: should be a valid string, is [1]"),
+        ("between: [1]", "between: should have 2 items, is [1]"),
+        ("printed: {passes: [0]}", "printed.error: missing"),
+        ("- a list", "should be keys and values, is ['a list']"),
         ("what: 'open", "not readable as YAML"),
         ("what: \0", "not readable as YAML"),
     ],
