@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 CORE = ROOT / "mnistcore"
 
-GROUND = {"arrays", "errors", "files", "reproducible", "streams"}
+GROUND = {"arguments", "arrays", "errors", "files", "reproducible", "streams"}
 # What a room may use beside itself and the ground floor.
 MAY_USE = {
     "textbook": set(),
