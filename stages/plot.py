@@ -96,6 +96,16 @@ def main() -> None:
         "reliability": figures.reliability_diagram(bins),
         "precision-and-recall": figures.per_class(counts, names),
     }
+    told: dict[str, Any] = {  # on the page and on the card
+        "description": description,
+        "normalizer": normalizer,
+        "predictions": predictions,
+        "metrics": judged,
+        "bins": bins,
+        "network": network,
+        "parameters": parameters,
+        "made_of": MADE_OF,
+    }
     with writing(REPORT.parent):
         FIGURES.mkdir(parents=True, exist_ok=True)
         for old in FIGURES.iterdir():  # by hand, outside DVC, figures of an earlier version may be left
@@ -103,32 +113,8 @@ def main() -> None:
                 old.unlink()
         for name, figure in drawn.items():
             figures.save(figure, FIGURES / f"{name}.png", section.dpi)
-        write_report(
-            REPORT,
-            description=description,
-            normalizer=normalizer,
-            images=test.images,
-            predictions=predictions,
-            metrics=judged,
-            curves=curves,
-            bins=bins,
-            network=network,
-            worst=worst,
-            parameters=parameters,
-            made_of=MADE_OF,
-        )
-        write_card(
-            paths.CARD,
-            description=description,
-            normalizer=normalizer,
-            predictions=predictions,
-            metrics=judged,
-            bins=bins,
-            network=network,
-            epochs=len(curves["train/loss"]),
-            parameters=parameters,
-            made_of=MADE_OF,
-        )
+        write_report(REPORT, **told, images=test.images, curves=curves, worst=worst)
+        write_card(paths.CARD, **told, epochs=len(curves["train/loss"]))
     summarize(f"{REPORT}, {paths.CARD} and {len(drawn)} figures in {FIGURES}", started)
 
 
