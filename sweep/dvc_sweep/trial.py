@@ -26,6 +26,8 @@ from dvc_sweep.hub import Hub, Outcome
 from dvc_sweep.runner import Runner
 
 POLL = 0.2  # seconds between two looks at a running trial
+LEAST_SPACE = 64 * 1024  # bytes; a disk with less, for so many seconds, is full
+FULL_SECONDS = 5.0
 LONGEST_LOG = 20_000  # characters of a failed trial's log that are kept
 
 
@@ -174,10 +176,17 @@ class _Slot:
         curve = _Curve(folder / job.curve) if watched and job.curve else None
         cores = _share(self._place, job.slots.get(self.host, self.worker.state.nthreads))
         self.runner.start(arguments, folder, self._log, cores)
+        had_space = time.monotonic()
         while (status := self.runner.status(POLL)) is None:
-            if not wanted():
+            if shutil.disk_usage(self.folder).free >= LEAST_SPACE:
+                had_space = time.monotonic()
+            # DVC's own database tries again for ever where there is no space for it.
+            full = time.monotonic() - had_space > FULL_SECONDS
+            if full or not wanted():
                 self.runner.end()
                 self.clone.drop()
+                if full:
+                    raise self.unfit()
                 return None
             for step, value in curve.news() if curve else ():
                 told = {"number": job.number, "attempt": job.attempt, "step": step, "value": value}
@@ -293,7 +302,7 @@ def _disk_is_full(text: str, error: Exception | None, folder: Path) -> bool:
         return True
     if any(os.strerror(number) in text for number in (errno.ENOSPC, errno.EDQUOT)):
         return True
-    return shutil.disk_usage(folder if folder.exists() else folder.parent).free == 0
+    return shutil.disk_usage(folder if folder.exists() else folder.parent).free < LEAST_SPACE
 
 
 def _take_place() -> tuple[int, TextIO]:
