@@ -3,10 +3,12 @@
 import math
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from dvc_sweep import trial
+from dvc_sweep.hub import Hub
 
 STAGE = """\
 Reproducing experiment 'a-1'
@@ -109,3 +111,16 @@ def test_places_on_a_machine_are_taken_and_given_back(
     assert third[0] == 0
     for place in (second, third):
         place[1].close()
+
+
+def test_a_worker_that_does_not_see_the_folder_says_what_to_do(tmp_path: Path) -> None:
+    """As on another machine, where the hub's path leads nowhere."""
+    far = SimpleNamespace(local_directory=str(tmp_path), address="tcp://10.0.0.2:4000", nanny=None)
+    job = trial.Job(
+        number=0, attempt=0, hub=Hub("/nowhere/hub.git", "s-1"), subfolder=".", cache="/nowhere/cache", name="s-0",
+        experiment="refs/exps/00/1/s-0", overrides=[], target=None, metrics="m.json", key="m", curve=None, topic="t",
+    )  # fmt: skip
+    with pytest.raises(trial.Unfit) as told:
+        trial._Slot(far, 0).run(job, lambda: True)
+    line = "does not see /nowhere/hub.git; machines that share no folder need --hub"
+    assert told.value.args == ("tcp://10.0.0.2:4000", line)
