@@ -424,34 +424,64 @@ Exit status: 0 compared, 1 with --fail-if-worse: a model got worse by more than
              chance, or its predictions are gone; 2 bad input.
 """,
 )
-@click.argument("revision")
+@click.argument("revision", default="HEAD")
 @click.argument("revision2", required=False)
+@click.option(
+    "--all-experiments", "every", is_flag=True, help="Rank the experiments that started from REVISION."
+)
+@click.option("--actual", metavar="COLUMN", help="The column of what is, in tables of predictions.")
+@click.option("--predicted", metavar="COLUMN", help="The column of what was predicted.")
+@click.option("--classification", "kind", flag_value="classification", help="Predictions are classes.")
+@click.option("--regression", "kind", flag_value="regression", help="Predictions are numbers.")
+@click.option(
+    "--seeds", metavar="KEY", multiple=True, help="A key of metrics below which there is a value per seed."
+)
 @click.option(
     "--fail-if-worse",
     "level",
     type=click.FloatRange(0, 1, min_open=True),
     metavar="ALPHA",
-    help="End with status 1 if an accuracy fell and its corrected p-value is below ALPHA.",
+    help="End with status 1 if a model got worse and its corrected p-value is below ALPHA.",
 )
 @forms("markdown")
 @click.pass_obj
 def compare(
-    directory: str, revision: str, revision2: str | None, form: str | None, level: float | None
+    directory: str,
+    revision: str,
+    revision2: str | None,
+    every: bool,
+    actual: str | None,
+    predicted: str | None,
+    kind: str | None,
+    seeds: tuple[str, ...],
+    form: str | None,
+    level: float | None,
 ) -> None:
     """What moved since REVISION (up to REVISION2, or the workspace), and is it more than chance?
 
-    Shows the parameters and metrics that moved. Of every CSV or TSV output
-    with the columns `actual` and `predicted`, one row an example, it compares
-    the two versions example by example: examples lost and gained, the exact
-    two-sided McNemar test, Newcombe's 95 % interval of the difference in
-    accuracy, and Holm's correction when there are several such files. Files
-    about different test sets are not tested.
+    A revision is whatever Git knows (a commit, a tag, a branch), an experiment
+    by its name or its ref, or the word workspace. REVISION is HEAD if not given.
+
+    Shows the parameters and metrics that moved. Every output that is a table
+    (CSV, TSV, JSON records) with a column of what is and one of what was
+    predicted, one row an example, is compared example by example. Classes: the
+    exact two-sided McNemar test and Newcombe's 95 % interval of the difference
+    in accuracy. Numbers: mean absolute and mean squared error, by a paired
+    bootstrap. Metrics with a value for each of several seeds are compared as
+    samples, paired where the seeds are the same. Holm's correction goes over
+    all of it. Tables about different test sets are not tested.
     """
     from dvc_checks import compare as check
     from dvc_checks import comparison
 
-    found = check.compare(directory, revision, revision2)
-    report = comparison.report(found, level, check.base_url(directory))
+    columns = check.Columns(actual, predicted, kind, seeds)
+    if every and (revision2 or form == "markdown"):
+        raise click.UsageError("--all-experiments takes one REVISION, and is not shown as --markdown")
+    if every:
+        report = comparison.ranking(check.experiments(directory, revision, columns), level)
+    else:
+        found = check.compare(directory, revision, revision2, columns)
+        report = comparison.report(found, level, check.base_url(directory))
     report.root = Path(directory)
     if form == "markdown":
         for line in report.markdown or ():

@@ -1,9 +1,11 @@
 """How a comparison reads: on a terminal, as a comment on a pull request, as JSON."""
 
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from dvc_checks import differences, output, pictures
-from dvc_checks.compare import Comparison, Test
+from dvc_checks.compare import Comparison, Measure, Test
 from dvc_checks.output import count
 from dvc_checks.report import Finding, Location, Report
 
@@ -26,27 +28,40 @@ def headline(comparison: Comparison) -> str:
             return f"nothing moved {since}{tail}"
         left = "no prediction changed" if comparison.tests else "there are no predictions to test"
         return f"{moved} {since}{tail or '; ' + left}"
-    if not any(test.lost or test.gained for test in tested):
+    if all(test.kind == "classification" and not (test.lost or test.gained) for test in tested):
         return f"no prediction turned right or wrong {since}; {moved}{tail}"
     if len(tested) == 1:
-        test = tested[0]
-        where = f" in {test.path}" if len(comparison.tests) > 1 else ""
+        test, measure = tested[0], tested[0].measures[0]
+        name = test.path.rpartition(": ")[2] if test.kind == "seeds" else measure.name
+        where = f" in {test.path}" if len(comparison.tests) > 1 and test.kind != "seeds" else ""
+        unit = " points" if measure.name == "accuracy" else ""
         return (
-            f"accuracy{where} {_percent(test.before)} → {_percent(test.after)} "
-            f"({_points(test.change)} points) {since}: {_verdict(test)}{tail}"
+            f"{name}{where} {_shown(measure, measure.before)} → {_shown(measure, measure.after)} "
+            f"({_change(measure, measure.estimate.change)}{unit}) {since}: {_verdict(measure)}{tail}"
         )
-    better = [t for t in tested if t.p_holm < LEVEL and t.change > 0]
-    worse = [t for t in tested if t.p_holm < LEVEL and t.change < 0]
-    return (
-        f"of {len(tested)} models whose predictions changed, {len(better)} got better "
-        f"and {len(worse)} worse by more than chance "
+    beyond = [m for test in tested for m in test.measures if m.p_holm < LEVEL]
+    better, worse = (sum(m.improved * sign > 0 for m in beyond) for sign in (1, -1))
+    what = "models" if all(test.kind == "classification" for test in tested) else "comparisons"
+    number = len(tested) if what == "models" else sum(len(test.measures) for test in tested)
+    whose = " whose predictions changed" if what == "models" else ""
+    other = len(beyond) - better - worse
+    also = f", {other} moved" if other else ""
+    return f"of {number} {what}{whose}, {better} got better and {worse} worse{also} by more than chance " + (
         f"{since} (Holm's correction){tail}"
     )
 
 
-def _verdict(test: Test) -> str:
-    word = "more than chance" if test.p_holm < LEVEL else "no more than chance"
-    return f"{word} ({_p(test.p_holm)})"
+def _verdict(measure: Measure) -> str:
+    word = "more than chance" if measure.p_holm < LEVEL else "no more than chance"
+    return f"{word} ({_p(measure.p_holm)})"
+
+
+def _shown(measure: Measure, value: float) -> str:
+    return _percent(value) if measure.name == "accuracy" else f"{value:.5g}"
+
+
+def _change(measure: Measure, value: float) -> str:
+    return _points(value) if measure.name == "accuracy" else f"{value:+.4g}".replace("-", "−")
 
 
 def _percent(share: float) -> str:
@@ -86,21 +101,59 @@ def _test_rows(tests: list[Test]) -> list[list[str]]:
     return [
         [
             test.path,
-            _percent(test.before),
-            _percent(test.after),
-            _points(test.change),
-            f"{_points(test.interval[0])} to {_points(test.interval[1])}",
-            f"{len(test.lost)}",
-            f"{len(test.gained)}",
-            _p(test.p).removeprefix("p = ").removeprefix("p "),
-            _p(test.p_holm).removeprefix("p = ").removeprefix("p "),
+            *({"classification": [], "regression": [measure.name], "seeds": [test.pairing]}[test.kind]),
+            _shown(measure, measure.before),
+            _shown(measure, measure.after),
+            _change(measure, measure.estimate.change),
+            " to ".join(_change(measure, end) for end in measure.estimate.interval),
+            *([f"{len(test.lost)}", f"{len(test.gained)}"] if test.kind == "classification" else []),
+            _p(measure.estimate.p).removeprefix("p = ").removeprefix("p "),
+            _p(measure.p_holm).removeprefix("p = ").removeprefix("p "),
         ]
         for test in tests
+        for measure in test.measures
     ]
 
 
+# For each kind of test: what was done, its header, and the columns of figures.
+KINDS = {
+    "classification": (
+        "exact McNemar test, Newcombe's interval of the paired difference",
+        ["predictions", "before", "after", "points", "95 % interval", "lost", "gained", "p", "p (Holm)"],
+        tuple(range(1, 9)),
+    ),
+    "regression": (
+        "paired bootstrap of the examples' errors",
+        ["predictions", "measure", "before", "after", "change", "95 % interval", "p", "p (Holm)"],
+        tuple(range(2, 8)),
+    ),
+    "seeds": (
+        "several seeds, Student's t",
+        ["metric", "sample", "before", "after", "change", "95 % interval", "p", "p (Holm)"],
+        tuple(range(2, 8)),
+    ),
+}
+
+
+def _tables(comparison: Comparison) -> Iterator[tuple[str, str, list[str], list[list[str]], tuple[int, ...]]]:
+    """For each kind: its name, what was done, and the table of what changed."""
+    moved = [
+        test for test in comparison.tests if test.changed and (test.kind != "classification" or _turned(test))
+    ]
+    alone = sum(len(test.measures) for test in comparison.tests if test.changed) == 1
+    for kind, (how, header, right) in KINDS.items():
+        rows = _test_rows([test for test in moved if test.kind == kind])
+        if rows and alone:  # there is nothing to correct for
+            header, rows = header[:-1], [row[:-1] for row in rows]
+        if rows:
+            yield kind, how, header, rows, right
+
+
+def _turned(test: Test) -> bool:
+    return bool(test.lost or test.gained)
+
+
 MOVED = ["file", "key", "before", "after", "change"]
-TESTED = ["predictions", "before", "after", "points", "95 % interval", "lost", "gained", "p", "p (Holm)"]
 
 
 def terminal(comparison: Comparison) -> list[str]:
@@ -112,23 +165,16 @@ def terminal(comparison: Comparison) -> list[str]:
             lines += ["", title]
             lines += [f"  {line}" for line in output.table(MOVED, rows[:ROWS], right=(2, 3, 4))]
             lines += [f"  and {len(rows) - ROWS} more"] if len(rows) > ROWS else []
-    tested = [test for test in comparison.tests if test.lost or test.gained]
-    if tested:
-        lines += ["", "predictions: exact McNemar test, Newcombe's interval of the paired difference"]
-        header, rows = TESTED, _test_rows(tested)
-        if len(tested) == 1:
-            header, rows = header[:-1], [row[:-1] for row in rows]
-        lines += [f"  {line}" for line in output.table(header, rows, right=tuple(range(1, 9)))]
-        for test in tested:
-            for name, indices in (("lost", test.lost), ("gained", test.gained)):
-                if indices:
-                    shown = "; ".join(
-                        _example(comparison, test, index) for index in indices[: pictures.SHOWN]
-                    )
-                    more = (
-                        f"; and {len(indices) - pictures.SHOWN} more" if len(indices) > pictures.SHOWN else ""
-                    )
-                    lines.append(f"  {name} in {test.path}: {shown}{more}")
+    for kind, how, header, rows, right in _tables(comparison):
+        lines += ["", f"{'metrics' if kind == 'seeds' else 'predictions'}: {how}"]
+        lines += [f"  {line}" for line in output.table(header, rows[:ROWS], right=right)]
+        lines += [f"  and {len(rows) - ROWS} more"] if len(rows) > ROWS else []
+    for test in comparison.tests:
+        for name, indices in (("lost", test.lost), ("gained", test.gained)):
+            if indices:
+                shown = "; ".join(_example(comparison, test, index) for index in indices[: pictures.SHOWN])
+                more = f"; and {len(indices) - pictures.SHOWN} more" if len(indices) > pictures.SHOWN else ""
+                lines.append(f"  {name} in {test.path}: {shown}{more}")
     lines += [f"  {test.path} {test.reason}" for test in comparison.tests if test.reason]
     return lines
 
@@ -141,16 +187,9 @@ def _example(comparison: Comparison, test: Test, index: int) -> str:
 def markdown(comparison: Comparison, raw: str) -> list[str]:
     """A comment for a pull request; `raw` is where GitHub serves the repository's files, or ""."""
     lines = [f"**{_capital(headline(comparison))}**"]
-    tested = [test for test in comparison.tests if test.lost or test.gained]
-    if tested:
-        header, rows = TESTED, _test_rows(tested)
-        if len(tested) == 1:
-            header, rows = header[:-1], [row[:-1] for row in rows]
-        lines += ["", *output.markdown_table(header, rows, right=tuple(range(1, 9)))]
-        lines += [
-            "",
-            "<sub>Paired on the same examples: exact McNemar test, Newcombe's interval.</sub>",
-        ]
+    tested = [test for test in comparison.tests if _turned(test)]
+    for _, how, header, rows, right in _tables(comparison):
+        lines += ["", *output.markdown_table(header, rows, right=right), "", f"<sub>{_capital(how)}.</sub>"]
     lines += [f"\n`{test.path}` {test.reason}." for test in comparison.tests if test.reason]
     if comparison.params:
         lines += ["", "### Parameters", ""]
@@ -228,32 +267,102 @@ def as_data(comparison: Comparison) -> dict[str, Any]:
             {**dict(zip(MOVED, row, strict=False)), "change": row[3] - row[2] if _delta(*row[2:]) else None}
             for row in comparison.metrics
         ],
-        "predictions": [
-            {
-                "file": test.path,
-                "not tested": test.reason or None,
-                "examples": test.examples,
-                "accuracy before": test.before,
-                "accuracy after": test.after,
-                "change": test.change,
-                "interval 95 %": list(test.interval),
-                "lost": test.lost,
-                "gained": test.gained,
-                "p": test.p,
-                "p Holm": test.p_holm,
-            }
-            for test in comparison.tests
-        ],
+        "predictions": [_test_data(test) for test in comparison.tests if test.kind != "seeds"],
+        "seeds": [_test_data(test) for test in comparison.tests if test.kind == "seeds"],
         "figures": comparison.figures,
     }
+
+
+def _test_data(test: Test) -> dict[str, Any]:
+    data: dict[str, Any] = {
+        "file": test.path,
+        "kind": test.kind or None,
+        "not tested": test.reason or None,
+        "examples": test.examples,
+        "measures": [
+            {
+                "measure": measure.name,
+                "before": measure.before,
+                "after": measure.after,
+                "change": measure.estimate.change,
+                "interval 95 %": list(measure.estimate.interval),
+                "p": measure.estimate.p,
+                "p Holm": measure.p_holm,
+            }
+            for measure in test.measures
+        ],
+    }
+    if test.kind == "classification":
+        data |= {"lost": test.lost, "gained": test.gained}
+    if test.kind == "seeds":
+        data |= {"metric": data.pop("file"), "sample": test.pairing}
+        data["seeds"] = data.pop("examples")
+    return data
+
+
+def ranking(comparisons: list[Comparison], level: float | None) -> Report:
+    """Experiments against the commit they started from, the best first; findings are those that got worse."""
+    ranks: dict[tuple[str, str], list[tuple[Comparison, Test, Measure]]] = {}
+    for found in comparisons:
+        for test in found.tests:
+            for measure in test.measures:
+                ranks.setdefault((test.path, measure.name), []).append((found, test, measure))
+    text: list[str] = []
+    data = []
+    best = ""
+    header = ["", "experiment", "before", "after", "change", "95 % interval", "p", "p (Holm)", "parameters"]
+    for (path, name), entries in ranks.items():
+        sign = entries[0][2].sign
+        entries.sort(key=lambda entry: entry[2].estimate.change * (sign or 1), reverse=True)
+        rows = []
+        for place, (found, test, measure) in enumerate(entries, 1):
+            row = _test_rows([replace(test, kind="regression", measures=[measure])])[0]
+            moved = ", ".join(f"{key} {_value(old)} → {_value(new)}" for _, key, old, new in found.params[:3])
+            moved += ", …" if len(found.params) > 3 else ""
+            rows.append([f"{place}", found.new.name, *row[2:], moved])
+            data.append(
+                {
+                    "rank": place,
+                    "experiment": found.new.name,
+                    "commit": found.new.commit,
+                    **{key: value for key, value in _test_data(test).items() if key in ("file", "metric")},
+                    **next(m for m in _test_data(test)["measures"] if m["measure"] == name),
+                    "params": [dict(zip(MOVED, moved, strict=False)) for moved in found.params],
+                }
+            )
+        what = f"{path}: {name}" if entries[0][1].kind != "seeds" else path
+        text += ["", what + ("" if sign else " (whether more is better cannot be told from its name)")]
+        text += [f"  {line}" for line in output.table(header, rows, right=tuple(range(2, 8)))]
+        if not best:
+            top = entries[0]
+            best = f"; best by {name}: {top[0].new.name}, {_verdict(top[2])}"
+    bare = [found.new.name for found in comparisons if not any(test.measures for test in found.tests)]
+    text += [f"  nothing to test in {', '.join(bare)}"] if bare else []
+    start = comparisons[0].old
+    summary = f"{count(len(comparisons), 'experiment')} against {start.name}{best or ': nothing to test'}"
+    found = Report("compare", f"{summary} (Holm's correction)" if best else summary, text=text)
+    for one in comparisons:
+        found.findings += _worse(one, level, f"{one.new.name}: ")
+    found.data = {"baseline": start.commit, "experiments": data}
+    return found
+
+
+def _worse(comparison: Comparison, level: float | None, prefix: str = "") -> list[Finding]:
+    """What got worse by more than chance at a level, if one is given."""
+    findings = []
+    for test, measure in comparison.worse(level) if level is not None else ():
+        what = test.reason
+        if measure is not None:
+            named = "" if measure.name in ("accuracy", "mean") else f" in its {measure.name}"
+            what = f"got worse{named} by more than chance (p = {measure.p_holm:.2g}, below {level:g})"
+        findings.append(Finding(f"{prefix}{test.path}", what, Location(test.path.partition(": ")[0])))
+    return findings
 
 
 def report(comparison: Comparison, level: float | None, raw: str) -> Report:
     """All of it; findings are the models that got worse by more than chance at `level`, if one is given."""
     found = Report("compare", headline(comparison), text=terminal(comparison)[1:])
-    for test in comparison.worse(level) if level is not None else ():
-        worse = f"got worse by more than chance (p = {test.p_holm:.2g}, below {level:g})"
-        found.findings.append(Finding(test.path, test.reason if test.gone else worse, Location(test.path)))
+    found.findings = _worse(comparison, level)
     found.data = as_data(comparison)
     found.markdown = markdown(comparison, raw)
     return found

@@ -1,6 +1,7 @@
 """A clean clone of one commit, in a temporary folder that is gone afterwards, however the program ends."""
 
 import os
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -43,13 +44,32 @@ def git(*arguments: str, cwd: str | os.PathLike[str]) -> str:
 
 
 def resolve(revision: str, cwd: str | os.PathLike[str]) -> str:
-    """The full hash of a revision."""
+    """The full hash of a revision: whatever Git knows, or the name of an experiment."""
+    arguments = ("rev-parse", "--verify", "--quiet", "--end-of-options")
     try:
-        return git(
-            "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}", cwd=cwd
-        ).strip()
+        return git(*arguments, f"{revision}^{{commit}}", cwd=cwd).strip()
     except BadInput:
-        raise BadInput(f"'{revision}' is not a commit of this repository") from None
+        found = {ref: commit for name, commit, ref in experiments(cwd) if name == revision}
+    if len(found) > 1:
+        head = git(*arguments, "HEAD^{commit}", cwd=cwd).strip()
+        found = {ref: commit for ref, commit in found.items() if commit == head} or found
+    if len(found) > 1:
+        raise BadInput(f"'{revision}' is the name of several experiments; give one as {' or '.join(found)}")
+    if not found:
+        raise BadInput(f"'{revision}' is not a commit of this repository, and not one of its experiments")
+    return git(*arguments, f"{next(iter(found))}^{{commit}}", cwd=cwd).strip()
+
+
+def experiments(cwd: str | os.PathLike[str]) -> list[tuple[str, str, str]]:
+    """DVC's experiments in this repository: (name, the commit it started from, its ref)."""
+    listed = git("for-each-ref", "--format=%(refname)", "refs/exps", cwd=cwd).split()
+    found = [re.fullmatch(r"refs/exps/([0-9a-f]{2})/([0-9a-f]{38,})/(.+)", ref) for ref in listed]
+    return [(match[3], match[1] + match[2], match[0]) for match in found if match]
+
+
+def experiment(revision: str, cwd: str | os.PathLike[str]) -> str:
+    """The name, if this is an experiment's name or ref; "" otherwise."""
+    return next((name for name, _, ref in experiments(cwd) if revision in (name, ref)), "")
 
 
 def is_bare(start: str | os.PathLike[str]) -> bool:

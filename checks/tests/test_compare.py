@@ -86,11 +86,12 @@ def test_a_worse_model_is_found_and_fails_when_asked_to(project: Project) -> Non
     assert project.check("compare", "HEAD~1").exit_code == 0  # to look is not to judge
     data = json.loads(project.check("compare", "HEAD~1", "--json").output)
     (test,) = data["predictions"]
-    assert test["p"] == pytest.approx(expected)
+    (measure,) = test["measures"]
+    assert measure["p"] == pytest.approx(expected)
     assert (test["lost"], test["gained"]) == (list(range(20, 45)), list(range(5)))
-    low, high = test["interval 95 %"]
+    low, high = measure["interval 95 %"]
     assert low < -0.04 < high < 0
-    assert test["accuracy before"] == 0.96
+    assert measure["before"] == 0.96
 
 
 def test_an_equal_model_is_not_called_worse(project: Project) -> None:
@@ -178,8 +179,9 @@ def test_several_models_are_corrected_for_each_other(project: Project) -> None:
     by_file = {test["file"]: test for test in data["predictions"]}
     assert len(by_file) == 4
     first = by_file["runs/a/reports/predictions.csv"]
-    assert first["p"] == 2 / 2**6
-    assert first["p Holm"] == 2 * first["p"]
+    (measure,) = first["measures"]
+    assert measure["p"] == 2 / 2**6
+    assert measure["p Holm"] == 2 * measure["p"]
     found = project.check("compare", "HEAD", "--fail-if-worse", "0.05")
     assert found.exit_code == 0  # alone it would have been called worse
     assert found.output.startswith("compare: of 2 models whose predictions changed, 0 got better and 0 worse")
