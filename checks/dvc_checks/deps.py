@@ -52,6 +52,8 @@ def _judge(pipeline: Pipeline, stage: Stage, roots: list[str]) -> Verdict:
         verdict.notes += [
             f"{place}: {what}; its imports are not known" for place, what in walked.broken.items()
         ]
+    for script in started.scripts:
+        verdict.needed.setdefault(script, None)
     verdict.notes += [f"{place}: {what}; what it imports is not judged" for place, what in dynamic.items()]
     verdict.notes += [f"`{text}`: which project files this runs is not judged" for text in unseen]
 
@@ -64,7 +66,7 @@ def _judge(pipeline: Pipeline, stage: Stage, roots: list[str]) -> Verdict:
     verdict.missing.sort()
     verdict.absent = [script for script in started.absent if not pipeline.producer(script)]
 
-    verdict.started = list(started.unseen)
+    verdict.started = [*started.unseen, *started.tools]
     verdict.certain = bool(not dynamic and not unseen and not started.absent and started.programs)
     for dep in stage.deps:
         if not dep.inside or dep.path in started.named or pipeline.producer(dep.path):

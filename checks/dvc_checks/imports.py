@@ -10,8 +10,10 @@ be known only by running (`import_module(name)`) is reported, not guessed.
 """
 
 import ast
+import json
 import os
 import posixpath
+import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -102,7 +104,7 @@ def walk(program: Program, root: Path, repository: Path, roots: list[str]) -> Im
     walker = _Walker(root, repository, program, roots)
     if program.kind == "code":
         walker.visit_code(program.target)
-    elif program.kind == "script":
+    elif program.kind in ("script", "notebook"):
         walker.visit(program.target, package=None, why=None, main=True)
     else:
         walker.run_module(program.target)
@@ -310,9 +312,28 @@ class _Walker:
 @lru_cache(maxsize=4096)
 def _read(path: str, modified: int) -> _Source:
     try:
+        if path.endswith(".ipynb"):
+            return _parse_notebook(Path(path).read_bytes())
         return _parse(Path(path).read_bytes())
     except RecursionError:
         return _Source(error=(1, "nested too deeply to be read"))
+
+
+def _parse_notebook(text: bytes) -> _Source:
+    """The code cells of a notebook as one file; lines for IPython itself are left out, and told if they run code."""
+    try:
+        cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+        lines = [line for cell in cells for line in [*"".join(cell["source"]).splitlines(), ""]]
+    except (ValueError, KeyError, TypeError):
+        return _Source(error=(1, "not a notebook"))
+    own = [re.match(r"\s*([%!?])", line) is not None for line in lines]
+    source = _parse("\n".join("" if out else line for line, out in zip(lines, own, strict=True)))
+    source.dynamic += [
+        (number, line.strip(), False)
+        for number, line in enumerate(lines, 1)
+        if re.match(r"\s*(!|%run\b|%%(bash|sh|script)\b)", line)
+    ]
+    return source
 
 
 def _parse(text: str | bytes) -> _Source:
@@ -375,6 +396,16 @@ def _catches_import_error(handler: ast.ExceptHandler) -> bool:
     return any(name in caught for name in ("ImportError", "ModuleNotFoundError", "Exception"))
 
 
+DYNAMIC = ("exec", "runpy.run_path", "runpy.run_module", "pydoc.locate", "pkgutil.iter_modules")
+HYDRA = (
+    "instantiate",
+    "call",
+    "get_class",
+    "get_method",
+    "get_object",
+)  # what imports the `_target_` of a YAML file
+
+
 class _Reader(ast.NodeVisitor):
     """Collects the imports of one file."""
 
@@ -384,16 +415,23 @@ class _Reader(ast.NodeVisitor):
         self.optional = False
         self.importlib = {"importlib"}  # names that mean the module importlib
         self.import_module = {"__import__"}  # names that mean import_module
+        self.from_hydra: set[str] = set()  # names that import what a configuration of Hydra's says
         self.assigned: dict[str, ast.expr] = {}  # names given a value at top level, for paths built in steps
 
     def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
             self._add(alias.name, 0, (), node.lineno)
+            if alias.name.partition(".")[0] == "hydra":
+                self.from_hydra |= set(HYDRA)
             if alias.name == "importlib":
                 self.importlib.add(alias.asname or alias.name)
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
         self._add(node.module or "", node.level, tuple(alias.name for alias in node.names), node.lineno)
+        if node.module == "hydra.utils":
+            self.from_hydra |= {alias.asname or alias.name for alias in node.names if alias.name in HYDRA}
+        elif node.module == "hydra":  # `from hydra import utils`
+            self.from_hydra |= set(HYDRA)
         if node.module == "importlib" and not node.level:
             for alias in node.names:
                 if alias.name == "import_module":
@@ -444,9 +482,15 @@ class _Reader(ast.NodeVisitor):
         module, _, function = called.rpartition(".")
         if called in self.import_module or (module in self.importlib and function == "import_module"):
             self._import_by_name(node)
-        elif called in ("exec", "runpy.run_path", "runpy.run_module") or function in (
-            "spec_from_file_location",
-            "SourceFileLoader",
+        elif (
+            called in DYNAMIC
+            or function
+            in (
+                "spec_from_file_location",
+                "SourceFileLoader",
+                "execute_notebook",
+            )
+            or ((called if not module else function) in self.from_hydra and (not module or "utils" in module))
         ):
             self._dynamic(node)
         elif called in ("sys.path.append", "sys.path.insert") and node.args:

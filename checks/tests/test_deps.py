@@ -89,7 +89,10 @@ def test_nothing_is_called_needless_where_a_dynamic_import_may_need_it(project: 
 
 def test_a_shell_script_is_named_as_not_judged(project: Project) -> None:
     project.write(
-        {"dvc.yaml": stage("train.py", "lib/plot.py").replace("python train.py", "sh run.sh"), "run.sh": ""}
+        {
+            "dvc.yaml": stage("train.py", "lib/plot.py", "run.sh").replace("python train.py", "sh run.sh"),
+            "run.sh": "if true; then python train.py; fi\n",
+        }
     )
     found = project.check("deps")
     assert found.exit_code == 0
