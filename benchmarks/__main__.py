@@ -36,11 +36,13 @@ AVX2 = {"ATEN_CPU_CAPABILITY": "avx2", "MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDN
 
 
 class Contestant:
-    """A running process of contestant.py."""
+    """A running process of contestant.py, of the checkout `root`."""
 
-    def __init__(self, name: str, case: Case, threads: int, python: str, files: list[str]) -> None:
+    def __init__(
+        self, name: str, case: Case, threads: int, python: str, files: list[str], root: Path = HERE.parent
+    ) -> None:
         self.name, self.threads = name, threads
-        environment = dict(os.environ, PYTHONPATH=str(HERE.parent))
+        environment = dict(os.environ, PYTHONPATH=str(root))
         for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
             environment[variable] = str(threads)
         for variable in ("OPENBLAS_CORETYPE", "NPY_DISABLE_CPU_FEATURES"):
@@ -53,7 +55,7 @@ class Contestant:
         else:
             code = "from benchmarks.contestant import main; main()"
         self.process = subprocess.Popen(
-            [python, "-c", code, name, str(CASES.index(case)), str(threads), *files],
+            [python, "-P", "-c", code, name, str(CASES.index(case)), str(threads), *files],
             env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
@@ -106,6 +108,16 @@ def measure(
     for contestant in contestants:
         contestant.end()
     return result
+
+
+def write_arrays(raw: Path, folder: Path) -> list[str]:
+    """MNIST's training images (60000, 784) and labels (60000,) as .npy files, bytes; their paths."""
+    files = []
+    for name, shape, offset in (("images", (-1, 784), 16), ("labels", (-1,), 8)):
+        files.append(str(folder / f"{name}.npy"))
+        content = np.fromfile(next(raw.glob(f"train-{name}-*")), np.uint8, offset=offset)
+        np.save(files[-1], content.reshape(shape))
+    return files
 
 
 def machine(python: str) -> dict[str, str]:
@@ -244,11 +256,7 @@ def main(
         subprocess.run([sys.executable, HERE.parent / "stages" / "fetch.py"], cwd=HERE.parent, check=True)
     results = {}
     with tempfile.TemporaryDirectory() as folder:
-        files = []
-        for name, shape, offset in (("images", (-1, 784), 16), ("labels", (-1,), 8)):
-            raw = next(RAW.glob(f"train-{name}-*"))
-            files.append(str(Path(folder) / f"{name}.npy"))
-            np.save(files[-1], np.fromfile(raw, np.uint8, offset=offset).reshape(shape))
+        files = write_arrays(RAW, Path(folder))
         for number, case in enumerate(CASES):
             if only and number not in only:
                 continue

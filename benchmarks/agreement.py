@@ -12,7 +12,6 @@ import itertools
 import numpy as np
 import torch
 
-from mnistcore.engine.propagation import Propagation
 from mnistcore.network.initializers import LeCun, Normal
 from mnistcore.network.network import Dense, Network
 from mnistcore.streams import stream
@@ -90,20 +89,20 @@ def compare(activation, ending, optimizer, bias, drop_rate, frozen, l2, clip_nor
     ]
     trained = [p for p in (*weights, *biases) if p is not None and p.requires_grad]
     step = optimizer_of(optimizer, trained)
-    rows = Propagation(network, BATCH).plan(BATCH).batch
+    masks = [np.empty((BATCH, 9)) if drop_rate else None, None, None]
     dropout = Dropout([drop_rate, 0, 0], [9, 7, CLASSES], BATCH, seed=0, part=0)
     x, y = torch.from_numpy(images), torch.from_numpy(labels)
     for epoch in range(1, EPOCHS + 1):
         for index in range(COUNT // BATCH):
             chosen = slice(index * BATCH, (index + 1) * BATCH)
-            dropout.draw(rows, epoch, index)
+            dropout.draw(masks, epoch, index)
             a = x[chosen]
             for k, (w, b) in enumerate(zip(weights, biases, strict=True)):
                 z = a @ w if b is None else a @ w + b
                 if k < 2:
                     a = ACTIVATIONS[activation](z)
-                    if rows.masks[k] is not None:
-                        a = a * torch.from_numpy(rows.masks[k].copy())
+                    if masks[k] is not None:
+                        a = a * torch.from_numpy(masks[k].copy())
             value = loss_of(loss, output, z, y[chosen])
             value = value + 0.5 * l2 * sum((w**2).sum() for w in weights if w.requires_grad)
             step.zero_grad()

@@ -17,6 +17,7 @@ import click
 from mnistcore.arguments import ArgumentError
 from mnistcore.data.batches import open_batches
 from mnistcore.data.parts import Part
+from mnistcore.engine.shared_memory import shared
 from mnistcore.errors import InputError
 from mnistcore.network import model
 from mnistcore.network.network import Network
@@ -109,7 +110,7 @@ class Job:
             say(f"seed {seed} continues from its checkpoint, at {where}")
         try:
             run.train(
-                self.section.initialized(self.data.features, seed), self.examples, self.settings,
+                shared(self.section.initialized(self.data.features, seed)), self.examples, self.settings,
                 validation=self.validation, seed=seed, workers=workers, checkpoint=checkpoint,
                 on_progress=on_progress, on_epoch=on_epoch,
             )  # fmt: skip

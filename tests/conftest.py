@@ -16,11 +16,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import faults_page
+
+from mnistcore.network.network import Dense, Network
+from mnistcore.streams import stream
+from mnistcore.training.settings import Examples
 
 if TYPE_CHECKING:
     from by_hand import Workplace
@@ -103,3 +108,27 @@ def serve() -> Iterator[Callable]:
     servers = Servers()
     yield servers.start
     servers.end()
+
+
+@pytest.fixture
+def blobs() -> Callable[..., Examples]:
+    """Makes examples of classes that can be told apart."""
+
+    def make(count=200, features=20, classes=4, dtype="float64", seed=0) -> Examples:
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(0, classes, count)
+        images = rng.random((classes, features))[labels] + 0.3 * rng.random((count, features))
+        return Examples(images.astype(dtype), labels)
+
+    return make
+
+
+@pytest.fixture
+def fresh() -> Callable[..., Network]:
+    """Makes networks with a softmax output, each with the same weights."""
+
+    def make(features=20, classes=4, precision="float64", hidden=(Dense(16, "tanh"),)) -> Network:
+        layers = [*hidden, Dense(classes, "softmax")]
+        return Network(features, layers, precision=precision).initialize(stream(1, "weights"))
+
+    return make

@@ -1,12 +1,12 @@
 """A team of processes that walk through one computation side by side.
 
 The first process forks the others. All run the same program over the same data
-and take the same decisions; each does its own shards of the work, and between
-two phases they wait for one another. What one has to see of another's work lies
-in memory that they share (`mnistcore.engine.shared_memory`).
+and take the same decisions; each does its own shards of the work, and between two
+phases they meet at a barrier. What one has to see of another's work lies in memory
+that they share (`mnistcore.engine.shared_memory`).
 
-Threads would pass the interpreter's lock to and fro around every small NumPy
-call; forks do not meet at all until they wait, which takes them a microsecond.
+Threads would pass the interpreter's lock to and fro around every small NumPy call;
+forks do not meet at all but at a barrier, which takes them a microsecond.
 """
 
 import os
@@ -17,8 +17,8 @@ from typing import NoReturn
 
 from mnistcore.errors import InputError
 
-SPINS = 1000  # looks at whether the others have come before going to sleep over it: about 0.2 ms
-LOOKS = 0.1  # seconds asleep before a look at whether the others still live
+SPINS = 1000  # times a process asks whether the others have arrived before it sleeps until they have: about 0.2 ms
+PATIENCE = 0.1  # seconds asleep before it asks whether the others still live
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
 
@@ -40,7 +40,9 @@ class Team:
     def __init__(self, workers: int) -> None:
         self.rank, self.workers = 0, 1
         self._children: list[int] = []
-        self._told: int | None = None  # where the others say why they ended
+        self._errors: tuple[int, int] | None = (
+            None  # the pipe in which the others say why they end: read, write
+        )
         if workers > 1 and sys.platform == "linux":
             import multiprocessing  # slow to import
 
@@ -60,7 +62,7 @@ class Team:
         return range(self.rank, shards, self.workers)
 
     def barrier(self) -> None:
-        """Return when all have come to this point.
+        """Return when all have arrived at this point.
 
         Raises
         ------
@@ -77,20 +79,20 @@ class Team:
                 if mine.acquire(False):
                     break
             else:
-                while not mine.acquire(True, LOOKS):
-                    self._look_around()
+                while not mine.acquire(True, PATIENCE):
+                    self._check_others()
 
     def __enter__(self) -> "Team":
         if self.workers == 1:
             return self
         self._leader = os.getpid()
-        self._told, tell = os.pipe()
-        os.set_blocking(self._told, False)
-        # No signal may meet a fork before it has learnt to leave signals to the first process.
+        self._errors = os.pipe()
+        os.set_blocking(self._errors[0], False)
+        # No signal may reach a fork before it has learnt to leave signals to the first process.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             try:
-                self._fork_all(tell)
+                self._fork_all()
             finally:
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
         except OSError:  # no more processes allowed: alone, then
@@ -99,19 +101,17 @@ class Team:
         except BaseException:  # a signal that had to wait
             self._end_children()
             raise
-        if self.leads:
-            os.close(tell)
         return self
 
-    def _fork_all(self, tell: int) -> None:
+    def _fork_all(self) -> None:
         for rank in range(1, self.workers):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", DeprecationWarning)  # a fork needs no other thread here
                 child = os.fork()
             if child == 0:
-                self.rank, self._tell, self._children = rank, tell, []
-                for one in SIGNALS:
-                    signal.signal(one, signal.SIG_IGN)
+                self.rank, self._children = rank, []
+                for number in SIGNALS:
+                    signal.signal(number, signal.SIG_IGN)
                 return
             self._children.append(child)
 
@@ -119,12 +119,10 @@ class Team:
         if not self.leads:
             self._leave(error)
         self._end_children()
-        if self._told is not None:
-            os.close(self._told)
 
     def _leave(self, error: BaseException | None) -> NoReturn:
-        if error is not None:
-            os.write(self._tell, f"{type(error).__name__}: {error}".encode()[:4096])
+        if error is not None and self._errors is not None:
+            os.write(self._errors[1], f"{type(error).__name__}: {error}".encode()[:4096])
         os._exit(0)
 
     def _end_children(self) -> None:
@@ -132,8 +130,12 @@ class Team:
             os.kill(child, signal.SIGKILL)  # nobody else waits for it, so the number is still its own
             os.waitpid(child, 0)
         self._children = []
+        for end in self._errors or ():
+            os.close(end)
+        self._errors = None
 
-    def _look_around(self) -> None:
+    def _check_others(self) -> None:
+        """End with the first process; in it, raise what another one has ended with."""
         if not self.leads:
             if os.getppid() != self._leader:
                 os._exit(1)
@@ -142,14 +144,15 @@ class Team:
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
                 self._children.remove(child)
-                try:
-                    told = os.read(self._told, 4096).decode(errors="replace")
-                except BlockingIOError:
-                    told = ""
-                if told.startswith("MemoryError"):
-                    raise MemoryError(told)
-                told = (
-                    told
-                    or f"status {os.waitstatus_to_exitcode(status)}; the system may have run out of memory"
-                )
-                raise InputError(f"training: a worker ended: {told}")
+                why = self._read_error()
+                if why.startswith("MemoryError"):
+                    raise MemoryError(why)
+                exit_code = os.waitstatus_to_exitcode(status)
+                why = why or f"status {exit_code}; the system may have run out of memory"
+                raise InputError(f"training: a worker ended: {why}")
+
+    def _read_error(self) -> str:
+        try:
+            return os.read(self._errors[0], 4096).decode(errors="replace") if self._errors is not None else ""
+        except BlockingIOError:
+            return ""

@@ -25,27 +25,17 @@ class Window:
         features = self._array.shape[1]
         self._columns = columns or [slice(0, features)]
         # Parts of equal width are the rows of a longer array: taking those is faster than cutting them out.
-        parts = len(self._columns)
+        widths = {columns.stop - columns.start for columns in self._columns}
         self._parts: np.ndarray | None = None
-        if features % parts == 0 and self._array.flags.c_contiguous:
-            self._parts = self._array.reshape(-1, features // parts)
-        self._file: int | None = None
-        whole_map = isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap)
-        if whole_map and array.flags.c_contiguous and array.nbytes > RESIDENT and hasattr(os, "preadv"):
-            self._name, self._start = array.filename, array.offset
-            self._file = os.open(self._name, os.O_RDONLY)
-            self._width = array.nbytes // len(array)
-            self._bytes = [
-                (c.start * array.itemsize, (c.stop - c.start) * array.itemsize) for c in self._columns
-            ]
-            weakref.finalize(self, os.close, self._file)
+        if len(widths) == 1 and self._array.flags.c_contiguous:
+            self._parts = self._array.reshape(-1, *widths)
+        self._file = _File(array) if _is_large_file(array) else None
 
     def take(self, rows: np.ndarray, out: np.ndarray, part: int = 0) -> None:
         """Copy a part of the rows of the given numbers to `out`, (n, its columns), which is contiguous."""
         if self._file is not None:
-            room, (start, width) = memoryview(out).cast("B"), self._bytes[part]
-            for place, row in enumerate(rows.tolist()):
-                self._read(room[place * width : (place + 1) * width], row * self._width + start)
+            for row, place in zip(rows.tolist(), out, strict=True):
+                self._file.read(row, self._columns[part].start, place)
         elif self._parts is not None:
             parts = len(self._columns)
             numbers = rows if parts == 1 else rows * parts + part
@@ -54,12 +44,30 @@ class Window:
             out[...] = self._array[rows, self._columns[part]]
 
     def copy(self, rows: slice, out: np.ndarray) -> None:
-        """Copy a stretch of rows to `out`, which is contiguous."""
-        if self._file is None:
-            out[...] = self._array[rows]
+        """Copy successive rows to `out`, (n, features), which is contiguous."""
+        if self._file is not None:
+            self._file.read(rows.start, 0, out)
         else:
-            self._read(memoryview(out).cast("B"), rows.start * self._width)
+            out[...] = self._array[rows]
 
-    def _read(self, room: memoryview, start: int) -> None:
-        if os.preadv(self._file, [room], self._start + start) != len(room):
+
+def _is_large_file(array: np.ndarray) -> bool:
+    """Whether it is a whole map of a file that should not become resident."""
+    whole_map = isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap)
+    return whole_map and array.flags.c_contiguous and array.nbytes > RESIDENT and hasattr(os, "preadv")
+
+
+class _File:
+    """The file that an array is mapped from, open to be read."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self._name, self._offset = str(getattr(array, "filename", "")), int(getattr(array, "offset", 0))
+        self._features, self._itemsize = array.shape[1], array.itemsize
+        self._descriptor = os.open(self._name, os.O_RDONLY)
+        weakref.finalize(self, os.close, self._descriptor)
+
+    def read(self, row: int, column: int, out: np.ndarray) -> None:
+        """Fill `out`, contiguous, from this place on."""
+        start = self._offset + (row * self._features + column) * self._itemsize
+        if os.preadv(self._descriptor, [out.data], start) != out.nbytes:
             raise OSError(f"{self._name}: became shorter while it was read")

@@ -5,36 +5,38 @@ writes the slope da/dz, element by element, where the backward pass will want it
 The slope is found from a: relu' = [a > 0], sigmoid' = a (1 − a), tanh' = 1 − a².
 """
 
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
-# activate(z, slope, positive): z (batch, units) becomes a; slope is like z, or None if not wanted;
-# positive is room for booleans, like z
-Activate = Callable[[np.ndarray, np.ndarray | None, np.ndarray | None], None]
+
+class Activation(Protocol):
+    """An activation function of a layer."""
+
+    def __call__(self, z: np.ndarray, slope: np.ndarray | None = None) -> None:
+        """Turn z (batch, units) into a, in place, and write da/dz to `slope`, which is like it; None: not wanted."""
 
 
-def identity(z, slope=None, positive=None):
+def identity(z: np.ndarray, slope: np.ndarray | None = None) -> None:
     if slope is not None:
         slope.fill(1)
 
 
-def relu(z, slope=None, positive=None):
+def relu(z: np.ndarray, slope: np.ndarray | None = None) -> None:
     if slope is None:
         np.maximum(z, _ZERO[z.dtype], out=z)
         return
     # Multiplying by the slope is several times faster than np.maximum, and keeps NaN as well.
-    np.greater(z, _ZERO[z.dtype], out=positive)
-    np.copyto(slope, positive)
+    np.greater(z, _ZERO[z.dtype], out=slope)
     np.multiply(z, slope, out=z)
 
 
-def relu_straight_through(z, slope=None, positive=None):
+def relu_straight_through(z: np.ndarray, slope: np.ndarray | None = None) -> None:
     relu(z)
     identity(z, slope)
 
 
-def sigmoid(z, slope=None, positive=None):
+def sigmoid(z: np.ndarray, slope: np.ndarray | None = None) -> None:
     # 1 / (1 + exp(−z)) = ½ + ½ tanh(z/2), which cannot overflow.
     half = _HALF[z.dtype]
     np.multiply(z, half, out=z)
@@ -46,14 +48,14 @@ def sigmoid(z, slope=None, positive=None):
         np.multiply(slope, z, out=slope)
 
 
-def tanh(z, slope=None, positive=None):
+def tanh(z: np.ndarray, slope: np.ndarray | None = None) -> None:
     np.tanh(z, out=z)
     if slope is not None:
         np.multiply(z, z, out=slope)
         np.subtract(_ONE[z.dtype], slope, out=slope)
 
 
-def softmax(z, slope=None, positive=None):
+def softmax(z: np.ndarray, slope: np.ndarray | None = None) -> None:
     # Shifting all logits of a row changes nothing; with the largest at 0, exp cannot overflow. Its derivative
     # is not element by element, so that it has no slope, and its place is the output layer.
     np.subtract(z, z.max(axis=1, keepdims=True), out=z)
@@ -70,7 +72,7 @@ def softmax_backward(delta: np.ndarray, a: np.ndarray) -> None:
     delta *= a
 
 
-ACTIVATIONS: dict[str, Activate] = {
+ACTIVATIONS: dict[str, Activation] = {
     "identity": identity,
     "relu": relu,
     # Passes the gradient as if relu were the identity (Bengio et al. 2013, "straight-through").

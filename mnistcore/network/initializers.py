@@ -21,6 +21,7 @@ class Initializer(Protocol):
 
     def draw(self, shape: tuple[int, ...], fan_in: int, fan_out: int, generator: Generator) -> np.ndarray:
         """Values of the given shape, float64, for a layer of the given fan-in and fan-out."""
+        ...
 
 
 @dataclass(frozen=True)

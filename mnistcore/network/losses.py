@@ -29,15 +29,14 @@ class Loss(NamedTuple):
 # With p = softmax(z) and Σ t = 1: −Σ t log p = log Σ exp z − Σ t z, whose gradient is p − t.
 
 
-def cross_entropy_gradient(z, targets, delta, activation):
-    # Arguments by position (axis, dtype, out, keepdims), which takes NumPy less time to read.
-    np.subtract(z, np.maximum.reduce(z, 1, None, None, True), delta)
-    np.exp(delta, delta)
-    np.divide(delta, np.add.reduce(delta, 1, None, None, True), delta)
-    np.subtract(delta, targets, delta)
+def cross_entropy_gradient(z: np.ndarray, targets: np.ndarray, delta: np.ndarray, activation: str) -> None:
+    np.subtract(z, np.maximum.reduce(z, axis=1, keepdims=True), out=delta)
+    np.exp(delta, out=delta)
+    np.divide(delta, np.add.reduce(delta, axis=1, keepdims=True), out=delta)
+    np.subtract(delta, targets, out=delta)
 
 
-def cross_entropy(z, targets, activation):
+def cross_entropy(z: np.ndarray, targets: np.ndarray, activation: str) -> np.ndarray:
     shifted = np.subtract(z, np.maximum.reduce(z, axis=1, keepdims=True))
     at_target = np.add.reduce(shifted * targets, axis=1)
     np.exp(shifted, out=shifted)
@@ -48,13 +47,15 @@ def cross_entropy(z, targets, activation):
 # the outputs; its gradient is o − t.
 
 
-def binary_cross_entropy_gradient(z, targets, delta, activation):
+def binary_cross_entropy_gradient(
+    z: np.ndarray, targets: np.ndarray, delta: np.ndarray, activation: str
+) -> None:
     np.copyto(delta, z)
     sigmoid(delta)
     np.subtract(delta, targets, out=delta)
 
 
-def binary_cross_entropy(z, targets, activation):
+def binary_cross_entropy(z: np.ndarray, targets: np.ndarray, activation: str) -> np.ndarray:
     terms = np.log1p(np.exp(-np.abs(z)))
     terms += np.maximum(z, 0)
     return np.add.reduce(terms, axis=1) - np.vecdot(z, targets)
@@ -63,22 +64,21 @@ def binary_cross_entropy(z, targets, activation):
 # ½ Σ (o − t)², whose gradient with respect to the outputs o is o − t.
 
 
-def squared_error_gradient(z, targets, delta, activation):
+def squared_error_gradient(z: np.ndarray, targets: np.ndarray, delta: np.ndarray, activation: str) -> None:
     if activation == "identity":
         np.subtract(z, targets, out=delta)
         return
     outputs = z.copy(order="K")
-    with_slope = activation != "softmax"
-    slope, positive = (np.empty_like(z), np.empty(z.shape, bool)) if with_slope else (None, None)
-    ACTIVATIONS[activation](outputs, slope, positive)
+    slope = None if activation == "softmax" else np.empty_like(z)
+    ACTIVATIONS[activation](outputs, slope)
     np.subtract(outputs, targets, out=delta)
-    if with_slope:
-        np.multiply(delta, slope, out=delta)
-    else:
+    if slope is None:
         softmax_backward(delta, outputs)
+    else:
+        np.multiply(delta, slope, out=delta)
 
 
-def squared_error(z, targets, activation):
+def squared_error(z: np.ndarray, targets: np.ndarray, activation: str) -> np.ndarray:
     outputs = z.copy(order="K")
     ACTIVATIONS[activation](outputs)
     np.subtract(outputs, targets, out=outputs)

@@ -70,6 +70,22 @@ class Layer:
     biases: np.ndarray | None
     start: int
 
+    @property
+    def fan_in(self) -> int:
+        return self.weights.shape[0]
+
+    @property
+    def units(self) -> int:
+        return self.dense.units
+
+    @property
+    def weights_train(self) -> bool:
+        return "weights" not in self.dense.frozen
+
+    @property
+    def biases_train(self) -> bool:
+        return self.biases is not None and "biases" not in self.dense.frozen
+
 
 class Network:
     """Dense layers, a loss, and the flat vector of their parameters.
@@ -128,6 +144,11 @@ class Network:
             [str(self.features), *(f"{layer.dense.units} {layer.dense.activation}" for layer in self.layers)]
         )
 
+    def over(self, parameters: np.ndarray) -> "Network":
+        """The same network over other parameters, (P,), taken over without a copy."""
+        dense = [layer.dense for layer in self.layers]
+        return Network(self.features, dense, self.loss, self.precision, parameters)
+
     @property
     def classes(self) -> int:
         return self.layers[-1].dense.units
@@ -171,13 +192,12 @@ class Network:
         """z = a W + b of the output layer, (N, K)."""
         a = np.asarray(images, self.precision)
         for layer in self.layers:
-            z = a @ layer.weights
+            a = a @ layer.weights
             if layer.biases is not None:
-                z += layer.biases
+                a += layer.biases
             if layer is not self.layers[-1]:
-                ACTIVATIONS[layer.dense.activation](z)
-            a = z
-        return z
+                ACTIVATIONS[layer.dense.activation](a)
+        return a
 
     def evaluate(self, images: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, float]:
         """The output activations, (N, K), and the mean loss of images (N, features) with targets (N, K)."""

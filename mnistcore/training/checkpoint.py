@@ -18,30 +18,34 @@ from mnistcore.arrays import save_arrays
 
 
 class State(NamedTuple):
-    """All that a run remembers between two steps.
+    """All that a run remembers between two steps; flat, since each field is an entry of the file.
 
-    epoch, step : whole epochs done, and steps done of the next
+    step : steps done of the epoch begun
     updates : steps done in all
-    parameters (P,), slots (slots, P) of the optimiser, average (P,) and best (P,) or length 0
-    best_loss, clean_loss : what stopping rules and schedules go by
-    history (epochs, 7) : the figures of the epochs done
-    losses, correct : of the examples done in the current epoch
     finished : whether the run is over, and `parameters` its result
+    best_loss, clean_loss : what stopping rules and schedules go by
+    parameters (P,), slots (slots, P) of the optimiser, average (P,) and best (P,) or length 0
+    history (epochs, 7) : the figures of the epochs done
+    losses, correct : of the examples done in the epoch begun
     """
 
-    epoch: int
     step: int
     updates: int
+    finished: bool
+    best_loss: float
+    clean_loss: float
     parameters: np.ndarray
     slots: np.ndarray
     average: np.ndarray
     best: np.ndarray
-    best_loss: float
-    clean_loss: float
     history: np.ndarray
     losses: np.ndarray
     correct: np.ndarray
-    finished: bool
+
+    @property
+    def epoch(self) -> int:
+        """Whole epochs done."""
+        return len(self.history)
 
 
 class Checkpoint:
@@ -50,31 +54,35 @@ class Checkpoint:
     Parameters
     ----------
     path : the file
-    fingerprint : tells what the run computes from (parameters, data, code); called when first needed,
+    fingerprint : names what the run computes from (parameters, data, code); called when first needed,
         as it may have to read all the data
     seconds : how often to write
+
+    Attributes
+    ----------
+    foreign : whether `load` found a file that is damaged or of another run
     """
 
     def __init__(self, path: str | os.PathLike[str], fingerprint: Callable[[], str], seconds: float) -> None:
-        self.path, self.seconds = Path(path), seconds
+        self.path, self.seconds, self.foreign = Path(path), seconds, False
         self._make_fingerprint = fingerprint
         self._fingerprint: str | None = None
         self._last = monotonic()
 
-    def _own(self) -> str:
+    def _of_run(self) -> str:
         if self._fingerprint is None:
             self._fingerprint = self._make_fingerprint()
         return self._fingerprint
 
     def load(self) -> State | None:
-        """The state to continue from; None if there is no checkpoint, or `foreign` says why it is of no use."""
+        """The state to continue from; None if there is no checkpoint of this run."""
         self.foreign = False
         if not self.path.is_file():
             return None
         try:
             with np.load(self.path, allow_pickle=False) as file:
                 header = json.loads(str(file["header"][()]))
-                if header.pop("fingerprint") == self._own():
+                if header.pop("fingerprint") == self._of_run():
                     arrays = {name: file[name] for name in file.files if name != "header"}
                     return State(**header, **arrays)
         except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile):
@@ -88,13 +96,8 @@ class Checkpoint:
 
     def save(self, state: State) -> None:
         """Write the state; a kill leaves the checkpoint before it or this one."""
-        header, arrays = {"fingerprint": self._own()}, {}
+        header, arrays = {"fingerprint": self._of_run()}, {}
         for name, value in state._asdict().items():
             (arrays if isinstance(value, np.ndarray) else header)[name] = value
         save_arrays(self.path, {"header": np.array(json.dumps(header)), **arrays})
         self._last = monotonic()
-
-    def remove(self) -> None:
-        """Remove the file, and what a killed run may have left of the next one."""
-        self.path.unlink(missing_ok=True)
-        self.path.with_name(f".{self.path.name}.partial").unlink(missing_ok=True)

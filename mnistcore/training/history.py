@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 
 class Epoch(NamedTuple):
-    """Figures of one epoch; losses are means over examples.
+    """Figures of one epoch, all that its row of the curves has; losses are means over examples.
 
     The training loss and accuracy come from the forward passes of training
     itself, so with the weights of the moment and with dropout; `clean_loss` is

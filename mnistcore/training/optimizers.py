@@ -1,7 +1,7 @@
 """Optimisers: how a gradient moves the parameters.
 
-Each works element by element and in place on any stretch of the flat vector,
-so that workers can update different stretches at once.
+Each works element by element and in place on any piece of the flat vector, so
+that workers can update different parameter blocks at once.
 """
 
 import math
@@ -11,34 +11,17 @@ from typing import Annotated, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from mnistcore.arguments import Checked, Named, NotNegative, Part, Positive
+from mnistcore.engine.update import UpdateRule
 
 
 @runtime_checkable
-class Optimizer(Protocol):
-    """One step down a gradient.
-
-    slots : how many arrays like the parameters it remembers between steps
-    rate_folded : whether `update` expects the gradient already multiplied by the learning rate,
-        which costs nothing when done on the (batch, classes) gradient of the outputs
-    uses_scratch : whether `update` needs room for one more array like the gradient
-    """
-
-    slots: ClassVar[int]
-    rate_folded: ClassVar[bool]
-    uses_scratch: ClassVar[bool]
+class Optimizer(UpdateRule, Protocol):
+    """An update rule with a learning rate."""
 
     @property
     def learning_rate(self) -> float:
         """What a schedule multiplies."""
         ...
-
-    def update(
-        self, p: np.ndarray, g: np.ndarray, slots: np.ndarray, scratch: np.ndarray, rate: float, step: int
-    ) -> None:
-        """Move p (n,) by its gradient g (n,), which may be overwritten; slots is (slots, n), scratch (n,).
-
-        `rate` is the learning rate of this step, the `step`-th of the run, from 1.
-        """
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ class Schedule(Protocol):
 
         clean_loss : the mean training loss without dropout after the last whole epoch; inf before that
         """
+        ...
 
 
 @dataclass(frozen=True)

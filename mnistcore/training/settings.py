@@ -76,6 +76,7 @@ class Augmenter(Protocol):
 
     def __call__(self, images: np.ndarray, generator: np.random.Generator, out: np.ndarray) -> np.ndarray:
         """Write altered copies of `images` (n, features) to `out`, which is like it."""
+        ...
 
 
 @dataclass(frozen=True)

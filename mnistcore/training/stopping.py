@@ -20,6 +20,7 @@ class Stopping(Protocol):
 
     def stops(self, history: list[Epoch]) -> bool:
         """Whether training ends after the epochs in `history`."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -83,9 +83,9 @@ def masks(monkeypatch) -> dict[tuple[int, int], list]:
     """What dropout has drawn, for each (epoch, step): of each part of the batch, each layer's mask, or 1."""
     drawn, draw = {}, Dropout.draw
 
-    def noted(self, rows, epoch, step):
-        draw(self, rows, epoch, step)
-        of_part = [1.0 if mask is None else mask.copy() for mask in rows.masks]
+    def noted(self, masks, epoch, step):
+        draw(self, masks, epoch, step)
+        of_part = [1.0 if mask is None else mask.copy() for mask in masks]
         drawn.setdefault((epoch, step), []).append(of_part)
 
     monkeypatch.setattr(Dropout, "draw", noted)
@@ -103,9 +103,9 @@ def steps_of(settings: Settings, seed: int) -> list[np.ndarray]:
 
 
 def check(case: dict, seed: int, masks: dict, monkeypatch) -> None:
-    monkeypatch.setattr("mnistcore.engine.propagation.SMALLEST_SHARD", 1)
-    monkeypatch.setattr("mnistcore.engine.propagation.SMALLEST_PART", 1 if case["cut"] else 1 << 40)
-    monkeypatch.setattr("mnistcore.engine.propagation.SMALLEST_CUT", 1)
+    monkeypatch.setattr("mnistcore.engine.division.SMALLEST_SHARD", 1)
+    monkeypatch.setattr("mnistcore.engine.division.SMALLEST_PART", 1 if case["cut"] else 1 << 40)
+    monkeypatch.setattr("mnistcore.engine.division.SMALLEST_CUT", 1)
     generator = np.random.default_rng(seed)
     images = generator.random((EXAMPLES, FEATURES)) * (generator.random((EXAMPLES, FEATURES)) < 0.7)
     labels = generator.integers(0, CLASSES, EXAMPLES)

@@ -69,22 +69,31 @@ def test_a_signal_that_comes_while_the_team_forms_leaves_no_process(forked, monk
         return fork()
 
     monkeypatch.setattr(os, "fork", interrupted_fork)
-    with pytest.raises(KeyboardInterrupt), Team(3) as team:
-        team.barrier()
-        pytest.fail("the signal was lost")
+
+    def work():
+        with Team(3) as team:
+            team.barrier()
+            pytest.fail("the signal was lost")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     assert len(forked) == 2 and _none_is_left(forked)
 
 
 def test_an_error_of_the_first_process_is_its_own_and_ends_the_others(forked):
-    with pytest.raises(KeyError, match="mine"), Team(2) as team:
-        if team.leads:
-            raise KeyError("mine")
-        team.barrier()
+    def work():
+        with Team(2) as team:
+            if team.leads:
+                raise KeyError("mine")
+            team.barrier()
+
+    with pytest.raises(KeyError, match="mine"):
+        work()
     assert len(forked) == 1 and _none_is_left(forked)
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "expected"),
     [
         (
             OSError(5, "Input/output error", "images.npy"),
@@ -93,20 +102,27 @@ def test_an_error_of_the_first_process_is_its_own_and_ends_the_others(forked):
         (MemoryError("no room"), (MemoryError, "no room")),
     ],
 )
-def test_an_error_of_another_process_reaches_the_first(error, told):
-    kind, text = told
-    with pytest.raises(kind, match=text), Team(2) as team:
-        if not team.leads:
-            raise error
-        team.barrier()
+def test_an_error_of_another_process_reaches_the_first(error, expected):
+    def work():
+        with Team(2) as team:
+            if not team.leads:
+                raise error
+            team.barrier()
+
+    kind, text = expected
+    with pytest.raises(kind, match=text):
+        work()
 
 
-def test_a_killed_worker_is_told():
-    words = "a worker ended: status -9; the system may have run out of memory"
-    with pytest.raises(InputError, match=words), Team(2) as team:
-        if not team.leads:
-            os.kill(os.getpid(), signal.SIGKILL)
-        team.barrier()
+def test_a_killed_worker_is_reported():
+    def work():
+        with Team(2) as team:
+            if not team.leads:
+                os.kill(os.getpid(), signal.SIGKILL)
+            team.barrier()
+
+    with pytest.raises(InputError, match="a worker ended: status -9; the system may have run out of memory"):
+        work()
 
 
 def test_workers_end_when_the_first_process_is_killed():
@@ -158,5 +174,5 @@ def test_shared_memory_is_recognised():
 
 
 def test_more_memory_than_there_is():
-    with pytest.raises(MemoryError, match=r"no room for an array of shape \(1152921504606846976,\)"):
+    with pytest.raises(MemoryError, match=r"no memory for an array of shape \(1152921504606846976,\)"):
         shared_memory.zeros((1 << 60,), "float64")

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from mnistcore.engine import propagation
-from mnistcore.engine.propagation import Propagation
+from mnistcore.engine import division
+from mnistcore.engine.division import Division, evenly
 from mnistcore.network.initializers import Normal
 from mnistcore.network.network import Dense, Network
 from mnistcore.training.dropout import Dropout
@@ -45,13 +45,14 @@ def network(activation, loss, output, bias, frozen, drop_rate, rng):
 
 def masks_of(net, drop_rate):
     """What dropout multiplies with in the first step of seed 0."""
-    propagation = Propagation(net, BATCH, SHARDS)
-    plan = propagation.plan(BATCH)
+    cut = Division(net, BATCH, SHARDS)
     rates = [layer.dense.drop_rate for layer in net.layers]
-    units = [layer.dense.units for layer in net.layers]
-    for part, rows in enumerate(plan.rows):
-        Dropout(rates, units, propagation.largest, seed=0, part=part).draw(rows, epoch=1, step=0)
-    return [1.0 if mask is None else mask.copy() for mask in plan.batch.masks]
+    units = [layer.units for layer in net.layers]
+    masks = [np.ones((BATCH, width)) for width in units]
+    for part, rows in enumerate(evenly(BATCH, cut.parts)):
+        of_part = [mask[rows] if rate else None for mask, rate in zip(masks, rates, strict=True)]
+        Dropout(rates, units, cut.largest_part, seed=0, part=part).draw(of_part, epoch=1, step=0)
+    return masks
 
 
 def loss_by_formula(parameters, net, data, masks, l2):
@@ -96,8 +97,8 @@ def numerical_gradient(function, p, h=1e-5):
 def test_a_step_descends_the_numerical_gradient(activation, loss, output, smallest, monkeypatch):
     """In one shard, in three, and in three with as many parts of the batch."""
     for name, value in smallest.items():
-        monkeypatch.setattr(propagation, name, value)
-        monkeypatch.setattr(propagation, "SMALLEST_CUT", 1)
+        monkeypatch.setattr(division, name, value)
+        monkeypatch.setattr(division, "SMALLEST_CUT", 1)
     options = itertools.product([True, False], [0.0, 0.4], [(), ("weights",), ("biases",)], [0.0, 0.3])
     for bias, drop_rate, frozen, l2 in options:
         rng = np.random.default_rng(5)

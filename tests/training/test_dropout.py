@@ -1,0 +1,37 @@
+"""Dropout masks."""
+
+import math
+
+import numpy as np
+import pytest
+
+from mnistcore.training.dropout import Dropout
+
+
+def test_dropout_drops_at_its_rate_scales_what_is_kept_and_repeats():
+    mask, again = np.empty((64, 500), "float32"), np.empty((64, 500), "float32")
+    dropout = Dropout([0.3, 0.0], [500, 10], 64, seed=4, part=0)
+    dropout.draw([mask, None], 1, 0)
+    kept = mask > 0
+    assert kept.mean() == pytest.approx(0.7, abs=4 * math.sqrt(0.21 / mask.size))
+    assert mask[kept] == pytest.approx(np.full(kept.sum(), 1 / 0.7), rel=1e-4)
+    dropout.draw([again, None], 1, 1)
+    assert (mask != again).mean() == pytest.approx(0.42, abs=0.02)
+    dropout.draw([again, None], 1, 0)
+    assert np.array_equal(mask, again)
+
+
+def test_each_layer_and_each_part_draws_its_own():
+    first, second, other = (np.empty((64, 500)) for _ in range(3))
+    Dropout([0.5, 0.5], [500, 500], 64, seed=4, part=0).draw([first, second], 1, 0)
+    Dropout([0.5, 0.0], [500, 500], 64, seed=4, part=1).draw([other, None], 1, 0)
+    for mask in (second, other):
+        assert (first != mask).mean() == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_rows_of_a_smaller_batch_are_the_first_ones():
+    whole, part = np.empty((64, 500)), np.empty((10, 500))
+    dropout = Dropout([0.5], [500], 64, seed=4, part=0)
+    dropout.draw([whole], 2, 7)
+    dropout.draw([part], 2, 7)
+    assert np.array_equal(whole[:10], part)

@@ -1,0 +1,14 @@
+"""What an optimiser does with a gradient; more of it in test_against_sklearn.py and the engine's tests."""
+
+import numpy as np
+import pytest
+
+from mnistcore.training.optimizers import AdamW
+
+
+def test_adamw_decays_apart_from_the_gradient():
+    p, g = np.array([1.0, -2.0]), np.array([0.3, 0.0])
+    slots, scratch = np.zeros((2, 2)), np.empty(2)
+    AdamW(0.1, weight_decay=0.5, epsilon=1e-12).update(p, g.copy(), slots, scratch, 0.1, 1)
+    # The first step of Adam is the learning rate, whatever the gradient; then nothing but decay.
+    assert p == pytest.approx([1.0 * 0.95 - 0.1, -2.0 * 0.95])
