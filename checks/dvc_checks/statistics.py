@@ -10,6 +10,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 
 Z95 = 1.959963984540054  # the 97.5 % point of the normal distribution
 
@@ -168,6 +169,7 @@ def student_tails(t: float, freedom: int) -> float:
     return _incomplete_beta(freedom / (freedom + t * t), freedom / 2, 0.5)
 
 
+@cache
 def student_quantile(freedom: int) -> float:
     """The 97.5 % point of Student's t, by bisection."""
     low, high = 0.0, 13.0  # at one degree it is 12.7

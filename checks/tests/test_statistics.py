@@ -198,7 +198,7 @@ def samples_cover(function: str, sizes: tuple[int, int], spread: float, trials: 
     return held, sum(one.p < 0.05 for one in found) / trials
 
 
-@pytest.mark.parametrize("trials", [1500, pytest.param(30000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("trials", [600, pytest.param(30000, marks=pytest.mark.slow)])
 def test_intervals_of_a_few_seeds_cover_the_truth_whatever_their_spread(trials: int) -> None:
     room = 3 * (0.05 * 0.95 / trials) ** 0.5
     found = [
