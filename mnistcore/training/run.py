@@ -179,7 +179,7 @@ class _Run:
             self.step += 1
             if selection.averages_after(stepper.update.steps):
                 self.team.barrier()
-                selection.update_average()
+                selection.update_average(stepper.update.steps)
         place = slice(first, first + len(chosen))
         stepper.evaluate(self.losses[place], self.correct[place])
 

@@ -29,10 +29,14 @@ class Selection:
         """Whether the weights enter the average after so many steps of the run."""
         return self._every > 0 and steps % self._every == 0
 
-    def update_average(self) -> None:
-        """Let the network's weights enter the average."""
-        self.average *= self._decay
-        self.average += (1 - self._decay) * self._parameters
+    def update_average(self, steps: int) -> None:
+        """Let the network's weights enter the average, after so many steps of the run.
+
+        Of n weights w the average is (1 − d) Σ dⁿ⁻ᵏ wₖ / (1 − dⁿ), d the decay: as in Adam, the denominator corrects
+        the bias towards where an average would begin (Kingma & Ba 2015, section 3).
+        """
+        share = (1 - self._decay) / (1 - self._decay ** (steps // self._every))
+        self.average += share * (self._parameters - self.average)
 
     def validated(self, loss: float) -> None:
         """Keep the evaluated weights if their validation loss is the lowest so far."""

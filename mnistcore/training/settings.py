@@ -81,7 +81,7 @@ class Augmenter(Protocol):
 
 @dataclass(frozen=True)
 class Averaging(Checked):
-    """Exponential average of the weights: average ← decay · average + (1 − decay) · weights, every `steps` steps.
+    """Exponential average of the weights, taken every `steps` steps: each counts `decay` times as much as the next.
 
     Validation sees the averaged weights, and they are the run's result (Polyak & Juditsky 1992 on why).
     """

@@ -146,7 +146,7 @@ def check(case: dict, seed: int, masks: dict, monkeypatch) -> None:
 
     targets = np.eye(CLASSES)[labels]
     memories = [np.zeros((2, *p.shape)) for p in textbook.trained(layers)]
-    average, losses = [p.copy() for p in textbook.trained(layers)], []
+    average, weight, losses = [np.zeros_like(p) for p in textbook.trained(layers)], 0.0, []
     for done, batch in enumerate(steps_of(settings, seed)):
         of_step = masks and [*zip(*masks[1 + done // per_epoch, done % per_epoch], strict=True)]
         mean, _ = textbook.epoch(
@@ -158,16 +158,16 @@ def check(case: dict, seed: int, masks: dict, monkeypatch) -> None:
         averaging = case["averaging"]
         if averaging and (done + 1) % averaging.steps == 0:
             average = [
-                averaging.decay * a + (1 - averaging.decay) * p
-                for a, p in zip(average, textbook.trained(layers), strict=True)
+                averaging.decay * a + p for a, p in zip(average, textbook.trained(layers), strict=True)
             ]
+            weight = averaging.decay * weight + 1
     last = losses[-per_epoch:]
     assert history[-1].train_loss == pytest.approx(
         sum(mean * n for mean, n in last) / sum(n for _, n in last), rel=1e-11
     ), case
     if case["averaging"]:
         for p, a in zip(textbook.trained(layers), average, strict=True):
-            p[...] = a
+            p[...] = a / weight
     for ours, theirs in zip(network.layers, layers, strict=True):
         for p, q in ((ours.weights, theirs.weights), (ours.biases, theirs.biases)):
             if q is not None:
