@@ -39,6 +39,10 @@ class Checks(click.Group):
             raise
         except OSError as error:
             raise BadInput(f"{error.filename or 'operating system'}: {error.strerror or error}") from None
+        except RecursionError:  # what is read here is anybody's
+            raise BadInput("something in this project is nested too deeply to be read") from None
+        except MemoryError:
+            raise BadInput("something in this project is too large for this machine's memory") from None
         finally:
             signal.signal(signal.SIGTERM, before)
 
@@ -133,7 +137,7 @@ def _end(report: Report, form: str | None) -> NoReturn:
 def _deps(directory: str, names: tuple[str, ...] = (), fix: bool = False) -> Report:
     from dvc_checks import deps, pipeline
 
-    project = pipeline.load(directory)
+    project = pipeline.load(directory, locks=False)
     stages = project.select(names)
     verdicts = deps.judge(project, stages)
     wrong = [verdict for verdict in verdicts if not verdict.right]
@@ -173,7 +177,7 @@ def _fix(directory: str, names: tuple[str, ...], project: "Pipeline", verdicts: 
         edited = edit.fix(project.root / file, [v for v in verdicts if v.stage.file == file])
         added, removed = added + edited.added, removed + edited.removed
         by_hand += [f"{file}: {line}" for line in edited.by_hand]
-    again = pipeline.load(directory)
+    again = pipeline.load(directory, locks=False)
     left = [verdict for verdict in deps.judge(again, again.select(names)) if not verdict.right]
     report = Report(
         "deps",
@@ -195,7 +199,7 @@ def _libraries(directory: str, names: tuple[str, ...], fix: bool) -> Report:
     by_hand: list[str] = []
 
     def judge() -> "Judged":
-        project = pipeline.load(directory)
+        project = pipeline.load(directory, locks=False)
         return libraries.judge(project, deps.judge(project, project.select(names)))
 
     root = pipeline.root_of(directory)
@@ -295,7 +299,7 @@ def _effects(
 ) -> Report:
     from dvc_checks import effects, pipeline
 
-    project = pipeline.load(directory)
+    project = pipeline.load(directory, locks=run)
     stages = project.select(names)
     found = effects.table(project, stages)
     findings = effects.declared_wrongly(project, stages, found)

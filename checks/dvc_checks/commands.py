@@ -98,6 +98,9 @@ def read(commands: tuple[str, ...], wdir: str, root: Path, repository: Path) -> 
     """
     found = Commands()
     for command in commands:
+        if not isinstance(command, str):  # DVC lets a null in a list of commands pass
+            found.unseen.append(str(command))
+            continue
         for line in command.replace("\\\n", " ").splitlines():
             _read_line(line, _Place(wdir, (), root, repository), found)
     return found

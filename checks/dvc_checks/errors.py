@@ -2,6 +2,8 @@
 
 import click
 
+from dvc_checks.output import printable
+
 
 class BadInput(click.ClickException):
     """Bad input or usage, told in one line; the command prints it and ends with exit status 2."""
@@ -9,4 +11,4 @@ class BadInput(click.ClickException):
     exit_code = 2
 
     def show(self, file: object = None) -> None:
-        click.echo(f"dvc-checks: {' '.join(self.message.split())}", err=True)
+        click.echo(printable(f"dvc-checks: {' '.join(self.message.split())}"), err=True)

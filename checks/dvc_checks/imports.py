@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from dvc_checks.commands import Program
 
@@ -132,31 +133,38 @@ def _import_roots(root: Path) -> list[str]:
     if (root / "src").is_dir() and not (root / "src" / "__init__.py").exists():
         roots.append("src")
     try:
-        tool = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8")).get("tool", {})
-    except (OSError, ValueError):
+        tool: Any = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return roots
-    setuptools = tool.get("setuptools", {})
-    named = [setuptools.get("package-dir", {}).get("")]
-    packages = setuptools.get("packages")
-    if isinstance(packages, dict):
-        where = packages.get("find", {}).get("where", [])
-        named += where if isinstance(where, list) else [where]
-    named += [
-        entry.get("from") for entry in tool.get("poetry", {}).get("packages", []) if isinstance(entry, dict)
-    ]
-    wheel = tool.get("hatch", {}).get("build", {}).get("targets", {}).get("wheel", {})
-    named += [posixpath.dirname(package) or "." for package in wheel.get("packages", [])]
-    named.append(tool.get("pdm", {}).get("build", {}).get("package-dir"))
-    named.append(tool.get("uv", {}).get("build-backend", {}).get("module-root"))
+    named = [_at(tool, "tool", "setuptools", "package-dir", "")]
+    where = _at(tool, "tool", "setuptools", "packages", "find", "where")
+    named += where if isinstance(where, list) else [where]
+    named += [_at(entry, "from") for entry in _list(_at(tool, "tool", "poetry", "packages"))]
+    for package in _list(_at(tool, "tool", "hatch", "build", "targets", "wheel", "packages")):
+        named.append(posixpath.dirname(package) or "." if isinstance(package, str) else None)
+    named.append(_at(tool, "tool", "pdm", "build", "package-dir"))
+    named.append(_at(tool, "tool", "uv", "build-backend", "module-root"))
     for name in named:
         if (
             isinstance(name, str)
             and name
+            and "\0" not in name
             and posixpath.normpath(name) not in roots
             and (root / name).is_dir()
         ):
             roots.append(posixpath.normpath(name))
     return roots
+
+
+def _at(values: Any, *keys: str) -> Any:
+    """The value at these keys of nested tables, if that is what they are."""
+    for key in keys:
+        values = values.get(key) if isinstance(values, dict) else None
+    return values
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 @dataclass(frozen=True)
@@ -193,7 +201,7 @@ class _Walker:
             self.visit(module.file, name.rpartition(".")[0], None, main=True)
 
     def visit_code(self, text: str) -> None:
-        source = _parse(text)
+        source = _parsed(text)
         self._follow(source, "-c", package=None, main=True)
 
     def visit(self, file: str, package: str | None, why: Place | None, main: bool = False) -> None:
@@ -311,11 +319,13 @@ class _Walker:
 
 @lru_cache(maxsize=4096)
 def _read(path: str, modified: int) -> _Source:
+    return _parsed(Path(path).read_bytes(), notebook=path.endswith(".ipynb"))
+
+
+def _parsed(text: str | bytes, notebook: bool = False) -> _Source:
     try:
-        if path.endswith(".ipynb"):
-            return _parse_notebook(Path(path).read_bytes())
-        return _parse(Path(path).read_bytes())
-    except RecursionError:
+        return _parse_notebook(text) if notebook and isinstance(text, bytes) else _parse(text)
+    except (RecursionError, MemoryError):  # so ends Python's parser on 100,000 minus signs
         return _Source(error=(1, "nested too deeply to be read"))
 
 

@@ -15,6 +15,9 @@ from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml.error import YAMLError
+
+from dvc_checks import fastyaml
 from dvc_checks.errors import BadInput
 from dvc_checks.stages import Dependency, Hash, Output, Source, Stage
 
@@ -22,8 +25,10 @@ Project = Any  # dvc.repo.Repo
 Store = Any  # dvc_data.hashfile.db.HashFileDB: a cache, or a remote
 
 
-def open_project(start: str | os.PathLike[str]) -> Project:
+def open_project(start: str | os.PathLike[str], locks: bool = True) -> Project:
     """Open the DVC project around a folder, and have DVC check its graph for cycles and overlapping outputs.
+
+    Without `locks`, dvc.lock is not read, which saves most of the time: no output has a hash then.
 
     Raises
     ------
@@ -32,12 +37,39 @@ def open_project(start: str | os.PathLike[str]) -> Project:
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.CRITICAL)
-    with told():
+    with told(), _quick_yaml(locks):
         root = Repo.find_root(os.fspath(start))
         with chdir(root):  # DVC tells paths relative to the current folder
             project = Repo(root)
             project.check_graph(stages=[])
             return project
+
+
+@contextmanager
+def _quick_yaml(locks: bool) -> Iterator[None]:
+    """DVC reads YAML by `fastyaml`, and no dvc.lock if it is not wanted."""
+    from dvc.dvcfile import Lockfile
+    from dvc.utils import strictyaml
+    from dvc.utils.serialize import _yaml
+
+    slow, load_lock = _yaml.parse_yaml, Lockfile._load
+
+    def parse_yaml(text: str, path: str, typ: str = "safe") -> Any:
+        if typ != "safe":
+            return slow(text, path, typ)
+        try:
+            return fastyaml.load(text) or {}
+        except YAMLError as error:
+            raise _yaml.YAMLFileCorruptedError(path) from error
+
+    _yaml.parse_yaml = strictyaml.parse_yaml = parse_yaml
+    if not locks:
+        Lockfile._load = lambda *_, **__: ({}, "")
+    try:
+        yield
+    finally:
+        _yaml.parse_yaml = strictyaml.parse_yaml = slow
+        Lockfile._load = load_lock
 
 
 @contextmanager
@@ -51,6 +83,8 @@ def told() -> Iterator[None]:
         raise
     except DvcException as error:
         raise BadInput(str(error)) from None
+    except RecursionError:
+        raise BadInput("something in this project is nested too deeply to be read") from None
     except Exception as error:
         raise BadInput(f"DVC cannot read this project: {type(error).__name__}: {error}") from None
 
@@ -158,7 +192,12 @@ def expansions(stage: Stage) -> Iterator[tuple[str, str, Callable[[str], tuple[s
             return None
         return (os.path.abspath(meta.source), meta.path()) if meta and meta.source else None
 
-    for entry, definition in stage.dvc.dvcfile.resolver.definitions.items():
+    text = Path(stage.dvc.dvcfile.path).read_text(encoding="utf-8")
+    if "foreach" not in text and "matrix" not in text:
+        return  # to have DVC resolve a long dvc.yaml again takes seconds
+    with _quick_yaml(locks=False):
+        definitions = stage.dvc.dvcfile.resolver.definitions
+    for entry, definition in definitions.items():
         over = getattr(definition, "foreach_data", None) or getattr(definition, "matrix_data", None)
         yield entry, str(over or ""), lambda key, definition=definition: whence(definition, key)
 
@@ -223,7 +262,18 @@ def remote(project: Project, name: str | None, hash_name: str) -> Store:
     """The remote of this name, or the default one, for hashes of this kind. It asks nobody for a password:
     the libraries would, from a thread that the end of the program waits for."""
     getpass.getpass = _no_password
+    settings = project.config.read("repo").get("remote", {})
+    for setting in sorted(UNTRUSTED & {key for remote in settings.values() for key in remote}):
+        told = (
+            f"a remote in .dvc/config has {setting}, which may run a command: put it into .dvc/config.local"
+        )
+        raise PermissionError(told)
     return project.cloud.get_remote_odb(name, "dvc-checks", hash_name=hash_name)
+
+
+# Settings of remotes by which a foreign repository could have a command run: AWS's configuration names
+# programs that give credentials, WebDAV's token comes from one.
+UNTRUSTED = {"bearer_token_command", "configpath", "credentialpath"}
 
 
 def _no_password(*_: Any, **__: Any) -> str:
@@ -305,9 +355,17 @@ def read_values(project: Project, path: Path) -> Any:
     from dvc.utils.serialize import ParseError, load_path
 
     try:
-        return load_path(str(path), project.fs)
-    except ParseError as error:
-        raise ValueError(str(error)) from None
+        with _quick_yaml(locks=True):
+            return load_path(str(path), project.fs)
+    except (ParseError, OSError, SyntaxError, MemoryError) as error:
+        cause = f": {_first_line(error.__cause__)}" if error.__cause__ else ""
+        raise ValueError(f"{error}{cause}") from None
+    except RecursionError:
+        raise ValueError("nested too deeply to be read") from None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [""])[0]
 
 
 def writer(path: Path) -> Callable[[str, Any], None]:

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from dvc_checks import effects
+from dvc_checks import effects, fastyaml
 from dvc_checks.deps import Verdict as CodeVerdict
 from dvc_checks.errors import BadInput
 from dvc_checks.imports import Place
@@ -148,13 +148,13 @@ def judge(pipeline: Pipeline, code: list[CodeVerdict]) -> Judged:
 
 def read(root: Path) -> dict[str, Any]:
     """What libraries.yaml holds; nothing if there is none."""
-    from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml.error import YAMLError
 
     path = root / FILE
     if not path.exists():
         return {}
     try:
-        values = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8")) or {}
+        values = fastyaml.load(path.read_text(encoding="utf-8")) or {}
     except (YAMLError, UnicodeDecodeError) as error:
         raise BadInput(f"{FILE}: {str(error).splitlines()[0]}") from None
     if not isinstance(values, dict) or any(isinstance(value, (dict, list)) for value in values.values()):

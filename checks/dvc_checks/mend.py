@@ -10,7 +10,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from dvc_checks import internals
+from dvc_checks import fastyaml, internals
 from dvc_checks.errors import BadInput
 from dvc_checks.pipeline import root_of
 
@@ -52,7 +52,7 @@ def _broken_table(path: Path) -> bytes | None:
 
 
 def _lock_files(root: Path) -> list[str]:
-    from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml.error import YAMLError
 
     told = []
     locks = "dvc.lock", "**/dvc.lock"
@@ -65,7 +65,7 @@ def _lock_files(root: Path) -> list[str]:
         if not name or name in merging or not path.is_file():
             continue
         try:
-            whole = internals.is_lock(YAML(typ="safe", pure=True).load(path.read_bytes()))
+            whole = internals.is_lock(fastyaml.load(path.read_text(encoding="utf-8")))
         except (YAMLError, UnicodeDecodeError, ValueError):
             whole = False
         if not whole:

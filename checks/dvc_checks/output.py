@@ -8,8 +8,16 @@ import click
 
 
 def say(line: str = "") -> None:
-    """Print one line of the result."""
-    click.echo(line)
+    """Print one line of the result; a foreign name in it can neither make two of it nor colour it."""
+    click.echo(printable(line))
+
+
+def printable(text: str) -> str:
+    """The text with an escape for each character that is none: of control, or no Unicode."""
+    return "".join(
+        char if char.isprintable() or char in "\t\u200b" else char.encode("unicode_escape").decode()
+        for char in text
+    )
 
 
 def count(number: int, what: str, plural: str | None = None) -> str:
@@ -19,7 +27,8 @@ def count(number: int, what: str, plural: str | None = None) -> str:
 
 def as_json(value: Any) -> str:
     """JSON for machines: keys in the order given; what JSON cannot say (NaN, dates) as text."""
-    return json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    text = json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _plain(value: Any) -> Any:

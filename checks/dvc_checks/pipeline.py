@@ -7,7 +7,6 @@ every path made relative to the project's root.
 
 import os
 import re
-import subprocess
 from collections.abc import Iterator
 from contextlib import chdir
 from functools import cached_property
@@ -16,6 +15,7 @@ from typing import Any
 
 from dvc_checks import internals
 from dvc_checks.errors import BadInput
+from dvc_checks.snapshot import git
 from dvc_checks.stages import Output, Source, Stage
 
 
@@ -59,10 +59,11 @@ class Pipeline:
     @cached_property
     def tracked(self) -> frozenset[str] | None:
         """The files of the repository that Git tracks, relative to the root; None where there is no Git."""
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--", ":/"], cwd=self.root, capture_output=True, text=True
-        )
-        return frozenset(listed.stdout.split("\0")) - {""} if listed.returncode == 0 else None
+        try:
+            listed = git("ls-files", "-z", "--", ":/", cwd=self.root)
+        except BadInput:
+            return None
+        return frozenset(listed.split("\0")) - {""}
 
     def outputs(self) -> "Iterator[tuple[Stage | Source, Output]]":
         """Everything that stages make or `.dvc` files track, with who does."""
@@ -147,14 +148,14 @@ def within(path: str, folder: str) -> bool:
     return folder == "." or path == folder or path.startswith(folder + "/")
 
 
-def load(start: str | os.PathLike[str] = ".") -> Pipeline:
-    """Read the DVC project around a folder.
+def load(start: str | os.PathLike[str] = ".", locks: bool = True) -> Pipeline:
+    """Read the DVC project around a folder; without `locks`, quickly and without the hashes in dvc.lock.
 
     Raises
     ------
     BadInput : when there is none, or DVC cannot read it
     """
-    project = internals.open_project(start)
+    project = internals.open_project(start, locks)
     with internals.told(), chdir(internals.root(project)):  # DVC tells paths relative to the current folder
         pipeline = Pipeline(project)
     if not pipeline.stages:

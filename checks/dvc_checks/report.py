@@ -12,7 +12,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from dvc_checks.output import as_json, count, say
+import click
+
+from dvc_checks.output import as_json, count, printable, say
 
 SCHEMA = "dvc-checks/1"
 MARK = "<!-- dvc-checks -->"  # by which the one comment on a pull request is known
@@ -94,7 +96,7 @@ class Report:
     def show(self, form: str | None) -> None:
         """Print it: for a terminal, as "json", or for "github", with the summary of the job."""
         if form == "json":
-            say(as_json(self.as_data()))
+            click.echo(as_json(self.as_data()))
             return
         say(f"{self.command}: {self.summary}")
         for line in self.text:
@@ -145,7 +147,9 @@ class Report:
 def failed(command: str, message: str, form: str | None) -> None:
     """Tell a machine that the input could not be judged; people are told on standard error."""
     if form == "json":
-        say(as_json({"schema": SCHEMA, "command": command, "status": 2, "error": " ".join(message.split())}))
+        click.echo(
+            as_json({"schema": SCHEMA, "command": command, "status": 2, "error": " ".join(message.split())})
+        )
     elif form == "github":
         say(f"::error title=dvc-checks {command}::{_escaped(' '.join(message.split()))}")
         text = f"❌ **{command}**: could not be judged: {_inline(message)}\n\n"
@@ -172,7 +176,7 @@ def _escaped(text: str, *more: str) -> str:
 
 def _inline(text: str) -> str:
     """Text in one line of Markdown, in which nothing of a foreign name is markup or calls anybody."""
-    text = " ".join(text.split()).replace("`", "'")
+    text = printable(" ".join(text.split())).replace("`", "'")
     for character in ("&", "<", ">", "|"):
         text = text.replace(character, f"&#{ord(character)};")
     return text.replace("@", "@\u200b")
@@ -193,6 +197,8 @@ def line_of(root: Path, place: Location) -> int:
     line = node.start_mark.line
     for key in place.keys:
         found = _below(node, key)
+        if found is None and (generated := _below(node, "do")):  # of a foreach
+            found = _below(generated[1], key)
         if found is None:
             break
         at, node = found
@@ -217,13 +223,15 @@ def _below(node: Any, key: str) -> tuple[Any, Any] | None:
 
 @lru_cache(maxsize=64)
 def _node(path: str, _: int) -> Any:
-    from ruamel.yaml import YAML, YAMLError
+    from ruamel.yaml.error import YAMLError
+
+    from dvc_checks import fastyaml
 
     if not path.endswith((".yaml", ".yml", ".json")):
         return None
     try:
-        return YAML(typ="safe", pure=True).compose(Path(path))
-    except (YAMLError, RecursionError, UnicodeDecodeError, ValueError):
+        return fastyaml.compose(Path(path).read_text(encoding="utf-8"))
+    except (YAMLError, UnicodeDecodeError, OSError):
         return None
 
 

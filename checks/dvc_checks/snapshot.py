@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dvc_checks import internals
 from dvc_checks.errors import BadInput
+
+# What the configuration of a foreign repository could have Git run.
+INERT = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ def git(*arguments: str, cwd: str | os.PathLike[str]) -> str:
     """
     try:
         run = subprocess.run(
-            ["git", *arguments], cwd=cwd, capture_output=True, text=True, errors="surrogateescape"
+            ["git", *INERT, *arguments], cwd=cwd, capture_output=True, text=True, errors="surrogateescape"
         )
     except FileNotFoundError:
         raise BadInput("git is not installed") from None
@@ -127,22 +129,39 @@ def _project_in(commit: str, start: str | os.PathLike[str]) -> str:
 
 def _configure(project: Path, original: Path, scratch: Path, cache: bool) -> None:
     """Write the clone's config.local: its cache, and the remotes where they really are."""
-    from configobj import ConfigObj
-
-    local: Any = ConfigObj(os.fspath(project / ".dvc" / "config.local"), list_values=False)
+    local = _settings(project / ".dvc" / "config.local")
     for name in ("config", "config.local"):
-        config: Any = ConfigObj(os.fspath(original / ".dvc" / name), list_values=False)
+        config = _settings(original / ".dvc" / name)
         if name == "config.local":
             local.merge(config)
         for section, values in config.items():
-            url = values.get("url", "") if section.startswith(("remote ", "'remote ")) else ""
-            if url and "://" not in url and not os.path.isabs(url):
+            remote = section.startswith(("remote ", "'remote ")) and isinstance(values, dict)
+            url = values.get("url") if remote else None
+            if isinstance(url, str) and url and "://" not in url and not os.path.isabs(url):
                 local.setdefault(section, {})["url"] = os.path.normpath(original / ".dvc" / url)
-    local.setdefault("cache", {})["dir"] = _cache(original) if cache else os.fspath(scratch / "cache")
-    local.setdefault("core", {})["site_cache_dir"] = os.fspath(scratch / "site")
+    kept = _cache(original) if cache else os.fspath(scratch / "cache")
+    for section, key, folder in (
+        ("cache", "dir", kept),
+        ("core", "site_cache_dir", os.fspath(scratch / "site")),
+    ):
+        if not isinstance(local.get(section), dict):
+            local[section] = {}
+        local[section][key] = folder
     local.write()
 
 
 def _cache(project: Path) -> str:
     """The folder of a project's cache, wherever DVC's settings put it."""
+    from dvc_checks import internals
+
     return internals.folder_of(internals.cache(internals.open_project(project), "md5")) or ""
+
+
+def _settings(path: Path) -> Any:
+    from configobj import ConfigObj, ConfigObjError
+
+    try:
+        return ConfigObj(os.fspath(path), list_values=False)
+    except (ConfigObjError, UnicodeError, RecursionError) as error:
+        reason = (str(error).splitlines() or [""])[0]
+        raise BadInput(f".dvc/{path.name} cannot be read: {reason}") from None

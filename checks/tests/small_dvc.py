@@ -61,7 +61,7 @@ class Project:
         os.chdir(self.root)  # as DVC's command line would have it
         try:
             with Repo(str(self.root)) as repo:
-                return [stage.name for stage in repo.reproduce(targets=list(targets) or None)]
+                return [stage.addressing for stage in repo.reproduce(targets=list(targets) or None)]
         finally:
             os.chdir(before)
 
