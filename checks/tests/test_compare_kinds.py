@@ -236,7 +236,7 @@ def test_the_same_seeds_are_pairs(isolated: Path) -> None:
     project = seeded(isolated, {"seeds": {"accuracy": BEFORE}}, {"seeds": {"accuracy": AFTER}})
     found = project.check("compare", "HEAD")
     reference = scipy.stats.ttest_rel(list(AFTER.values()), list(BEFORE.values()))
-    assert f"seeds.accuracy 0.915 → 0.94 (+0.025)" in found.output.splitlines()[0]
+    assert "seeds.accuracy 0.915 → 0.94 (+0.025)" in found.output.splitlines()[0]
     assert "4 seeds, paired" in found.output
     (test,) = judged(project, "HEAD")["seeds"]
     (measure,) = test["measures"]
