@@ -53,7 +53,8 @@ class ArgumentError(InputError):
 
     def line(self, owner: str = "", shown: Callable[[object], str] = shown) -> str:
         """The line, as of another owner, and with the value shown otherwise."""
-        tail = "" if self.value is NOTHING else f", is {shown(self.value)}"
+        value = [*self.value] if isinstance(self.value, tuple) else self.value  # as its writer may have written it
+        tail = "" if value is NOTHING else f", is {shown(value)}"
         where = ".".join(filter(None, [owner, *map(str, self.path)]))
         return f"{where}: {self.problem}{tail}" if where else f"{self.problem}{tail}"
 

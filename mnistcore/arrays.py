@@ -110,6 +110,10 @@ def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) 
     ------
     InputError : more than 4 GiB, which the headers written here cannot hold
     """
+    if not isinstance(arrays, Mapping) or not all(
+        isinstance(name, str) and name.isascii() for name in arrays
+    ):
+        raise ArrayError(f"{path}: arrays should stand under names of ASCII letters")
     offset, directory = 0, b""
     with replacing(path) as file:
         for name, array in arrays.items():

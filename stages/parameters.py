@@ -51,7 +51,7 @@ def shown(value: object) -> str:
     """`value` in short, as YAML would have it."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return arguments.shown([*value] if isinstance(value, tuple) else value)
+    return arguments.shown(value)
 
 
 def _read() -> dict[Any, Any]:

@@ -11,6 +11,7 @@ import mnistcore.reproducible  # (before NumPy)
 import os
 import shutil
 import time
+from dataclasses import asdict
 
 import click
 
@@ -130,7 +131,7 @@ class Job:
         parameters = {**written(self.section), "seeds": [seed], "checkpoint_seconds": None}
         return Checkpoint(
             CHECKPOINTS / f"seed-{seed}.npz",
-            lambda: fingerprint([parameters, self.data], (*DATA, Path(__file__))),
+            lambda: fingerprint([parameters, asdict(self.data)], (*DATA, Path(__file__))),
             self.section.checkpoint_seconds,
         )
 

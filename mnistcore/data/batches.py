@@ -8,12 +8,13 @@ batches an epoch has, with the smaller last one kept or dropped.
 
 import json
 import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal
 
 import numpy as np
 
-from mnistcore.arguments import ArgumentError, Count, Whole, check, check_array
+from mnistcore.arguments import ArgumentError, Bounds, Checked, Count, Whole, check, check_array
 from mnistcore.arrays import writing_array
 from mnistcore.data.parts import Part, open_part
 from mnistcore.errors import InputError
@@ -23,24 +24,43 @@ Remainder = Literal["keep", "drop"]
 GATHERED = 1 << 23  # bytes at a time: memory does not depend on how many there are
 
 
-class Size(NamedTuple):
+@dataclass(frozen=True)
+class Size(Checked):
     """How one part falls into batches."""
 
-    examples: int
-    batches: int
-    last_batch: int
+    examples: Whole
+    batches: Whole
+    last_batch: Whole
 
 
-class BatchesDescription(NamedTuple):
-    """What batches.json says; validation is never dropped from, whatever `remainder` is."""
+@dataclass(frozen=True)
+class BatchesDescription(Checked):
+    """What batches.json says; validation is never dropped from, whatever `remainder` is.
 
-    batch_size: int
+    Raises
+    ------
+    ArgumentError : for numbers that do not go together
+    """
+
+    batch_size: Count
     remainder: Remainder
-    features: int
-    classes: int
-    image_shape: tuple[int, int]
+    features: Count
+    classes: Annotated[int, Bounds(least=2)]
+    image_shape: tuple[Count, Count]
     train: Size
     validation: Size
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rows, columns = self.image_shape
+        if rows * columns != self.features:
+            raise ArgumentError("BatchesDescription", ("image_shape",), f"not of {self.features} features")
+        for name, remainder in (("train", self.remainder), ("validation", "keep")):
+            size = getattr(self, name)
+            if size != size_of(size.examples, self.batch_size, remainder):
+                raise ArgumentError(
+                    "BatchesDescription", (name,), f"not what batches of {self.batch_size} make"
+                )
 
 
 def open_batches(folder: str | os.PathLike[str]) -> tuple[BatchesDescription, Part, Part]:
@@ -53,7 +73,8 @@ def open_batches(folder: str | os.PathLike[str]) -> tuple[BatchesDescription, Pa
     folder = Path(folder)
     description = read_batches_description(folder / "batches.json")
     parts = open_part(folder / "train"), open_part(folder / "validation")
-    for name, part, size in zip(("train", "validation"), parts, description[-2:], strict=True):
+    sizes = description.train, description.validation
+    for name, part, size in zip(("train", "validation"), parts, sizes, strict=True):
         have = (len(part.labels), part.images.shape[1], part.targets.shape[1])
         said = (size.examples, description.features, description.classes)
         if have != said:
@@ -78,42 +99,17 @@ def read_batches_description(path: str | os.PathLike[str]) -> BatchesDescription
         raise InputError(f"{path}: not found; run the stage that makes it")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        numbers = [content[key] for key in ("batch_size", "features", "classes")] + content["image_shape"]
-        parts = [content[key][name] for key in ("train", "validation") for name in Size._fields]
-        description = BatchesDescription(
-            **{
-                **content,
-                "image_shape": tuple(content["image_shape"]),
-                "train": Size(**content["train"]),
-                "validation": Size(**content["validation"]),
-            }
-        )
-        batch_size = description.batch_size
-        rows, columns = description.image_shape
-        if not (
-            all(type(number) is int for number in numbers + parts)  # no True, no 4.0
-            and min(numbers) >= 1
-            and min(parts) >= 0
-            and description.classes >= 2
-            and rows * columns == description.features
-            and description.remainder in ("keep", "drop")
-            and description.train == size_of(description.train.examples, batch_size, description.remainder)
-            and description.validation == size_of(description.validation.examples, batch_size, "keep")
-        ):
-            raise ValueError
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        sizes = {name: Size(**content[name]) for name in ("train", "validation")}
+        return BatchesDescription(**content | sizes)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ArgumentError):
         raise InputError(f"{path}: damaged, or not written by the batch stage") from None
-    return description
 
 
 def write_batches_description(path: str | os.PathLike[str], description: BatchesDescription) -> None:
     """Write `description` as JSON, the same bytes every time."""
-    content = description._asdict() | {
-        "train": description.train._asdict(),
-        "validation": description.validation._asdict(),
-    }
+    check(BatchesDescription, description, "write_batches_description", "description")
     with replacing(path, "w") as file:
-        json.dump(content, file, indent=2)
+        json.dump(asdict(description), file, indent=2)
         file.write("\n")
 
 

@@ -18,6 +18,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
+from mnistcore.arguments import shown
 from mnistcore.data import gzipped
 from mnistcore.errors import InputError
 from mnistcore.files import replacing
@@ -147,7 +148,8 @@ def encode(array: np.ndarray) -> bytes:
     ------
     IdxError : a dtype or a number of dimensions that IDX does not have
     """
-    array = np.asarray(array)
+    if not isinstance(array, np.ndarray):
+        raise IdxError(f"IDX holds an array, not what is {shown(array)}")
     codes = {dtype: code for code, dtype in TYPES.items()}
     code = codes.get(array.dtype.newbyteorder(">"))
     if code is None:

@@ -39,8 +39,7 @@ class Normalizer:
         offset = check_array(self.offset, "Normalizer", "offset", kinds="f", shape=(None,))
         scale = check_array(self.scale, "Normalizer", "scale", kinds="f", shape=(None,))
         check(Precision, offset.dtype.name, "Normalizer", "offset", "dtype")
-        if self.method not in METHODS:
-            raise ArgumentError("Normalizer", ("method",), f"{self.method!r} is none of {', '.join(METHODS)}")
+        check(Annotated[str, OneOf(METHODS)], self.method, "Normalizer", "method")
         rows, columns = _shape(self.image_shape, "Normalizer")
         if not rows * columns == len(offset) == len(scale):
             problem = f"{len(offset)} offsets and {len(scale)} scales for {rows} × {columns} pixels"

@@ -5,6 +5,7 @@ It is kept in Git: a paired test between two commits needs every prediction.
 
 import csv
 import os
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -48,6 +49,7 @@ def read_predictions(path: str | os.PathLike[str], labels: np.ndarray, classes: 
     """
     check_array(labels, "read_predictions", "labels", kinds="iu", shape=(None,))
     check(Count, classes, "read_predictions", "classes")
+    path = Path(path)
     again = "run evaluate again"
     try:
         with open(path, encoding="utf-8", newline="") as file:

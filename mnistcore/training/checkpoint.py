@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mnistcore.arguments import NotNegative, check
 from mnistcore.arrays import save_arrays
 
 
@@ -64,7 +65,9 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | os.PathLike[str], fingerprint: Callable[[], str], seconds: float) -> None:
-        self.path, self.seconds, self.foreign = Path(path), seconds, False
+        self.path, self.foreign = Path(path), False
+        self.seconds = check(NotNegative, seconds, "Checkpoint", "seconds")
+        check(Callable[[], str], fingerprint, "Checkpoint", "fingerprint")
         self._make_fingerprint = fingerprint
         self._fingerprint: str | None = None
         self._last = monotonic()

@@ -102,7 +102,7 @@ class TestStored:
     @pytest.mark.parametrize(
         ("change", "words"),
         [
-            ({"method": "other"}, "method: 'other' is none of"),
+            ({"method": "other"}, "method: should be 'divide', 'min-max' or 'standardize', is 'other'"),
             ({"offset": np.zeros(5, "float32")}, "5 offsets and 6 scales"),
             ({"offset": np.zeros(6, "float64")}, "offset is float64, scale float32"),
             ({"offset": np.full(6, np.nan, "float32")}, "finite"),

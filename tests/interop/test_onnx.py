@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -106,7 +107,7 @@ def project(tmp_path):
     processed = tmp_path / "data" / "processed"
     processed.mkdir(parents=True)
     normalizer("float32", np.random.default_rng(4)).save(processed / "normalizer.npz")
-    (processed / "dataset.json").write_text(json.dumps(DESCRIPTION._asdict()), "utf-8")
+    (processed / "dataset.json").write_text(json.dumps(asdict(DESCRIPTION)), "utf-8")
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports" / "metrics.json").write_text('{"test": {"accuracy": 0.5, "errors": 7}}', "utf-8")
     return tmp_path
@@ -164,7 +165,7 @@ def test_what_is_missing_is_told_in_one_line(project, capsys, missing, says):
 
 def test_another_data_sets_normalizer_is_refused(project):
     (project / "data" / "processed" / "dataset.json").write_text(
-        json.dumps(DESCRIPTION._replace(classes=("a", "b"))._asdict()), "utf-8"
+        json.dumps(asdict(replace(DESCRIPTION, classes=("a", "b")))), "utf-8"
     )
     with pytest.raises(InputError, match="do not belong together"):
         export(project / "models" / "model.npz", project / "m.onnx")

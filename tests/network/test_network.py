@@ -117,7 +117,7 @@ def test_a_model_that_does_not_hold_together_is_refused_in_one_line(tmp_path, ch
         ([("softmax",), ("softmax",)], "cross-entropy", "Network.layers.0.activation: softmax is for the output layer"),
         ([("softmax", True, 0.5)], "cross-entropy", "Network.layers.0.drop_rate: the output layer cannot drop units"),
         ([("relu", True, 1.0), ("softmax",)], "cross-entropy", "Dense.drop_rate: should be less than 1, is 1.0"),
-        ([], "cross-entropy", "Network.layers: should have at least 1 item, is ()"),
+        ([], "cross-entropy", "Network.layers: should have at least 1 item, is []"),
     ],
 )  # fmt: skip
 def test_impossible_networks_are_refused(layers, loss, line):

@@ -1,0 +1,345 @@
+"""The core, called from Python with what cannot be meant: one line that names it, at the door, and no hang."""
+
+import contextlib
+import math
+import signal
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from mnistcore.arrays import open_array, save_arrays
+from mnistcore.data import idx, normalization
+from mnistcore.data.batches import BatchesDescription, Size, gather, read_batches_description, size_of
+from mnistcore.data.description import DatasetDescription, read_dataset_description
+from mnistcore.data.holdout import split
+from mnistcore.data.labels import check_labels, one_hot
+from mnistcore.data.parts import open_part
+from mnistcore.errors import InputError
+from mnistcore.evaluation import metrics
+from mnistcore.evaluation.predictions import Predictions, read_predictions, write_predictions
+from mnistcore.network import initializers, model
+from mnistcore.network.network import Dense, Network
+from mnistcore.streams import legacy_stream, stream
+from mnistcore.training import optimizers, schedules, stopping
+from mnistcore.training.augmentation import Augmentation, Augmenter
+from mnistcore.training.checkpoint import Checkpoint
+from mnistcore.training.optimizers import SGD, Adam, Momentum
+from mnistcore.training.run import train
+from mnistcore.training.settings import Averaging, Examples, Settings
+
+CALLS, MANY = 400, 20_000  # of the property, quick and slow
+SECONDS = 2  # of this process, for a call
+
+IMAGES = np.random.default_rng(0).random((12, 4), np.float32)
+LABELS = np.arange(12) % 3
+
+
+def fresh() -> Network:
+    return Network(4, [Dense(5), Dense(3, "softmax")]).initialize(stream(0, "weights"))
+
+
+def fit(**changed: object) -> None:
+    """Train for an epoch on 12 examples, with something changed."""
+    given: dict = {"images": IMAGES, "labels": LABELS, "network": fresh(), "validation": None} | changed
+    examples = Examples(given.pop("images"), given.pop("labels"))
+    how = {name: given.pop(name) for name in ("seed", "workers") if name in given}
+    network, validation, chosen = given.pop("network"), given.pop("validation"), given.pop("settings", None)
+    train(
+        network,
+        examples,
+        chosen or Settings(**{"epochs": 1, "batch_size": 4} | given),
+        validation=validation,
+        **how,
+    )
+
+
+def with_(value: float) -> np.ndarray:
+    images = IMAGES.copy()
+    images[7, 2] = value
+    return images
+
+
+AVERAGE = (
+    "Settings.averaging.steps: the run has 3 steps, so that no weights would come into the average, is 4"
+)
+REFUSED: list[tuple[str, Callable[[], object]]] = [
+    ("SGD.learning_rate: should be greater than 0, is -0.1", lambda: SGD(-0.1)),
+    ("SGD.learning_rate: should be a finite number, is nan", lambda: SGD(math.nan)),
+    ("SGD.learning_rate: should be a valid number, is '0.1'", lambda: SGD("0.1")),
+    ("Momentum.momentum: should be greater than or equal to 0, is -2.0", lambda: Momentum(0.1, -2)),
+    ("Adam.beta1: should be less than 1, is 1.0", lambda: Adam(beta1=1)),
+    ("Settings.clip_norm: should be greater than 0, is -1.0", lambda: Settings(clip_norm=-1)),
+    ("Settings.clip_norm: should be a finite number, is nan", lambda: Settings(clip_norm=math.nan)),
+    ("Settings.shards: should be greater than or equal to 1, is -3", lambda: Settings(shards=-3)),
+    ("Settings.epochs: should be greater than or equal to 1, is 0", lambda: Settings(epochs=0)),
+    ("Settings.epochs: should be a valid integer, is 1.5", lambda: Settings(epochs=1.5)),
+    ("Settings.epochs: should be a valid integer, is True", lambda: Settings(epochs=True)),
+    ("Settings.batch_size: should be greater than or equal to 1, is 0", lambda: Settings(batch_size=0)),
+    ("Settings.reduction: should be 'mean' or 'sum', is 'avg'", lambda: Settings(reduction="avg")),
+    ("Settings.optimizer: should be an Optimizer, is <class 'mnistcore.training.optimizers.SGD'>",
+     lambda: Settings(optimizer=SGD)),
+    ("Averaging.steps: should be greater than or equal to 1, is 0", lambda: Averaging(steps=0)),
+    ("Steps.after: should be ascending, is [3, 1]", lambda: schedules.Steps((3, 1), (0.5, 0.1))),
+    ("Steps.factors: should be one for each of `after`, is [0.5]", lambda: schedules.Steps((1, 3), (0.5,))),
+    ("LossBands.losses: should be descending, is [0.1, 0.2]", lambda: schedules.LossBands((0.1, 0.2), (0.5, 0.1))),
+    ("Uniform.low: should not be above high, -1.0, is 1.0", lambda: initializers.Uniform(1, -1)),
+    ("Normal.deviation: should be a finite number, is nan", lambda: initializers.Normal(math.nan)),
+    ("Dense.frozen: should be a valid list, is 'weights'", lambda: Dense(3, frozen="weights")),
+    ("Dense.frozen.0: should be 'weights' or 'biases', is 'weight'", lambda: Dense(3, frozen=("weight",))),
+    ("Network.parameters: should have shape (43), has (42,)", lambda: Network(4, [Dense(5), Dense(3, "softmax")],
+     parameters=np.zeros(42, np.float32))),
+    ("Examples.labels: should be 0 or more, row 2 is -1", lambda: fit(labels=np.where(LABELS == 0, -1, LABELS)[::-1])),
+    ("Examples.labels: should be integers, is float64", lambda: fit(labels=LABELS + 0.5)),
+    ("Examples.labels: should be integers, is <U1", lambda: fit(labels=LABELS.astype("U1"))),
+    ("Examples.labels: should have shape (any), has (12, 3)", lambda: fit(labels=np.eye(3, dtype=int)[LABELS])),
+    ("Examples.labels: 11 for 12 images", lambda: fit(labels=LABELS[:11])),
+    ("train.examples.labels: row 5 is 12; the network's classes are 0 to 2",
+     lambda: fit(labels=np.where(np.arange(12) == 5, 12, LABELS))),
+    ("Examples.images: should be finite, row 7 is not", lambda: fit(images=with_(math.nan))),
+    ("Examples.images: should be finite, row 7 is not", lambda: fit(images=with_(math.inf))),
+    ("Examples.images: should be floats, is object", lambda: fit(images=IMAGES.astype(object))),
+    ("train.examples.images: float64, the network's precision is float32", lambda: fit(images=IMAGES.astype(float))),
+    ("train.examples.images: of 3 pixels, the network takes 4", lambda: fit(images=IMAGES[:, :3].copy())),
+    ("train.validation.labels: row 2 is 9; the network's classes are 0 to 2",
+     lambda: fit(validation=Examples(IMAGES, LABELS + 7))),
+    ("train.settings: should be a Settings, is <class 'mnistcore.training.settings.Settings'>",
+     lambda: fit(settings=Settings)),
+    ("train.workers: should be greater than or equal to 1, is -2", lambda: fit(workers=-2)),
+    ("train.seed: should be greater than or equal to 0, is -1", lambda: fit(seed=-1)),
+    ("train.network: its weights are all zero; `initialize(stream(0, \"weights\"))` draws them",
+     lambda: fit(network=Network(4, [Dense(3, "softmax")]))),
+    (AVERAGE, lambda: fit(averaging=Averaging(0.9, 4))),
+    ("Settings.stopping: patience goes by the validation loss; hold some examples out",
+     lambda: fit(stopping=stopping.Patience(2))),
+    ("legacy_stream.seed: should be less than 4294967296, is 4294967296", lambda: legacy_stream(2**32)),
+    ("stream: should be whole numbers from 0 around the name of a purpose, is [-1, 'weights']",
+     lambda: stream(-1, "weights")),
+    ("gather.rows: should be from 0 to 2, are -1 to 1", lambda: gather("three.npy", np.array([1, -1]), "some.npy")),
+    ("wilson_interval.successes: should be less than or equal to 10, is 11", lambda: metrics.wilson_interval(11, 10)),
+    ("reliability.confidence: should be from 0 to 1, of one prediction or more",
+     lambda: metrics.reliability(np.array([1.5]), np.array([True]), 5)),
+    ("confusion_matrix.predicted: should be classes from 0 to 2, are 0 to 3",
+     lambda: metrics.confusion_matrix(LABELS, (LABELS + 1) % 3 * 3 // 2, 3)),
+    ("one_hot: example 0 has label -1; the classes are 0 to 2", lambda: one_hot(np.array([-1]), 3, "float32")),
+    ("probabilities.chunk: should be greater than or equal to 1, is -1", lambda: fresh().probabilities(IMAGES, chunk=-1)),
+    ("model.save.networks: 1 for 2 seeds", lambda: model.save("model.npz", [0, 1], [fresh()])),
+]  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current one, with what the calls read."""
+    monkeypatch.chdir(tmp_path)
+    np.save("three.npy", np.zeros((3, 2), np.float32))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("line", "call"), REFUSED)
+def test_what_cannot_be_meant_is_refused_in_one_line(
+    folder: Path, line: str, call: Callable[[], object]
+) -> None:
+    with pytest.raises(InputError) as caught:
+        call()
+    assert str(caught.value) == line
+    assert [path.name for path in folder.iterdir()] == ["three.npy"]
+
+
+def test_a_network_of_zeros_that_is_meant_is_trained() -> None:
+    """One layer from zero is a convex problem, and so a good beginning."""
+    network = Network(4, [Dense(3, "softmax", weights=initializers.Zeros())])
+    fit(network=network)
+    assert network.parameters.any()
+
+
+def test_what_numpy_and_python_know_as_numbers_and_lists_is_taken() -> None:
+    settings = Settings(epochs=np.int64(2), l2=np.float32(0.5), optimizer=SGD(1))
+    assert (settings.epochs, settings.l2, settings.optimizer) == (2, 0.5, SGD(1.0))
+    assert type(settings.epochs) is int and type(settings.optimizer.learning_rate) is float
+    assert Dense(3, frozen=["biases"]).frozen == ("biases",)
+
+
+# Any function and any constructor of the core, with any value in place of any argument.
+
+CALLABLES: list[tuple[Callable, dict[str, object]]] = [
+    *((one, {"learning_rate": 0.1, "momentum": 0.5}) for one in (optimizers.Momentum, optimizers.Nesterov)),
+    (SGD, {"learning_rate": 0.1}),
+    (Adam, {"learning_rate": 0.1, "beta1": 0.9, "beta2": 0.99, "epsilon": 1e-8}),
+    (optimizers.AdamW, {"learning_rate": 0.1, "weight_decay": 0.1}),
+    (schedules.Steps, {"after": (1, 2), "factors": (0.5, 0.2)}),
+    (schedules.Cosine, {"warmup_epochs": 1, "final": 0.1}),
+    (schedules.LossBands, {"losses": (0.5, 0.2), "factors": (0.5, 0.2)}),
+    (stopping.LossTarget, {"loss": 0.1}),
+    (stopping.Patience, {"epochs": 2}),
+    (initializers.Uniform, {"low": 0, "high": 1}),
+    (initializers.Normal, {"deviation": 1}),
+    (Dense, {"units": 3, "activation": "relu", "bias": True, "drop_rate": 0.1, "frozen": (), "weights": initializers.He(),
+             "biases": initializers.Zeros()}),
+    (Network, {"features": 4, "layers": [Dense(3, "softmax")], "loss": "cross-entropy", "precision": "float32",
+               "parameters": np.zeros(15, np.float32)}),
+    (lambda images, chunk: fresh().probabilities(images, chunk), {"images": IMAGES, "chunk": 5}),
+    (lambda images: fresh().predict(images), {"images": IMAGES}),
+    (lambda images, targets: fresh().evaluate(images, targets), {"images": IMAGES, "targets": np.eye(3, dtype="f")[LABELS]}),
+    (lambda generator: fresh().initialize(generator), {"generator": np.random.default_rng(0)}),
+    (model.save, {"path": "model.npz", "seeds": [0], "networks": [fresh()]}),
+    (model.load, {"path": "model.npz"}),
+    (Averaging, {"decay": 0.5, "steps": 2}),
+    (Augmentation, {"rotation_degrees": 1, "scale": 0.1, "shear": 0.1, "translation_pixels": 1, "elastic_pixels": 1,
+                    "elastic_smoothness": 2}),
+    (Augmenter, {"settings": Augmentation(scale=0.1), "image_shape": (4, 4), "dtype": "float32"}),
+    (Examples, {"images": IMAGES, "labels": LABELS}),
+    (Settings, {"epochs": 1, "batch_size": 4, "remainder": "keep", "reduction": "mean", "optimizer": SGD(), "l2": 0.1,
+                "schedule": schedules.Constant(), "clip_norm": 1.0, "shuffle": True, "stopping": None, "averaging": None,
+                "augmenter": None, "shards": 1}),
+    (fit, {"images": IMAGES, "labels": LABELS, "validation": Examples(IMAGES, LABELS), "seed": 0, "workers": 1, "l2": 0.0,
+           "clip_norm": None, "averaging": None, "batch_size": 4, "shards": 2, "stopping": None, "optimizer": SGD()}),
+    (Checkpoint, {"path": "checkpoint.npz", "fingerprint": str, "seconds": 1.0}),
+    (metrics.predict, {"outputs": IMAGES}),
+    (metrics.wilson_interval, {"successes": 3, "trials": 5}),
+    (metrics.confusion_matrix, {"actual": LABELS, "predicted": LABELS, "classes": 3}),
+    (metrics.precision_and_recall, {"confusion": np.eye(3, dtype=int)}),
+    (metrics.macro_f1, {"confusion": np.eye(3, dtype=int)}),
+    (metrics.reliability, {"confidence": IMAGES[:, 0], "correct": LABELS == 0, "bins": 5}),
+    (metrics.Reliability, {"counts": np.array([1, 0]), "confidence": np.array([0.5, 0]), "accuracy": np.array([0.5, 0])}),
+    (metrics.summary, {"actual": LABELS, "predicted": LABELS, "confidence": IMAGES[:, 0], "loss": 1.0, "classes": 3,
+                       "calibration_bins": 5}),
+    (metrics.per_class, {"actual": LABELS, "predicted": LABELS, "names": ("a", "b", "c")}),
+    (metrics.over_seeds, {"summaries": [{"a": 1.0}, {"a": 2.0}]}),
+    (metrics.rounded, {"value": {"a": 1.0}}),
+    (lambda **columns: write_predictions("p.csv", Predictions(**columns)),
+     {"actual": LABELS, "predicted": LABELS, "confidence": IMAGES[:, 0].astype(float)}),
+    (read_predictions, {"path": "p.csv", "labels": LABELS, "classes": 3}),
+    (split, {"labels": LABELS, "held_out": 3, "seed": 0}),
+    (check_labels, {"labels": LABELS, "classes": 3, "name": "labels", "first": 0}),
+    (one_hot, {"labels": LABELS, "classes": 3, "dtype": "float32"}),
+    (size_of, {"examples": 5, "batch_size": 2, "remainder": "keep"}),
+    (Size, {"examples": 5, "batches": 3, "last_batch": 1}),
+    (BatchesDescription, {"batch_size": 2, "remainder": "keep", "features": 4, "classes": 3, "image_shape": (2, 2),
+                          "train": Size(5, 3, 1), "validation": Size(0, 0, 0)}),
+    (gather, {"source": "three.npy", "rows": np.array([0, 2]), "destination": "some.npy"}),
+    (read_batches_description, {"path": "batches.json"}),
+    (DatasetDescription, {"name": "a", "title": "A", "classes": ("0", "1")}),
+    (read_dataset_description, {"path": "dataset.json"}),
+    (open_part, {"folder": "."}),
+    (normalization.divide, {"divisor": 255, "image_shape": (2, 2), "dtype": "float32"}),
+    (lambda method, chunk, image_shape, dtype: normalization.fit(method, [chunk], image_shape, dtype),
+     {"method": "min-max", "chunk": np.ones((3, 2, 2), np.uint8), "image_shape": (2, 2), "dtype": "float64"}),
+    (normalization.Normalizer, {"method": "divide", "offset": np.zeros(4), "scale": np.ones(4), "image_shape": (2, 2)}),
+    (lambda images: normalization.divide(255, (2, 2), "float32").transform(images), {"images": IMAGES}),
+    (normalization.Normalizer.load, {"path": "normalizer.npz"}),
+    (idx.encode, {"array": np.ones((2, 2), np.uint8)}),
+    (idx.decode, {"data": idx.encode(np.ones((2, 2), np.uint8))}),
+    (idx.read, {"path": "images"}),
+    (open_array, {"path": "three.npy", "dtype": "float32", "shape": (None, None)}),
+    (save_arrays, {"path": "some.npz", "arrays": {"a": LABELS}}),
+    (stream, {"seed": 0, "purpose": "weights"}),
+    (legacy_stream, {"seed": 0}),
+]  # fmt: skip
+
+
+class Odd:
+    """An object of somebody's own, which does not even have a text."""
+
+    def __repr__(self) -> str:
+        raise ZeroDivisionError
+
+
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.binary(max_size=5)
+    | st.sampled_from([2**31, 2**62, 2**63, 10**30, 10**400, -1, 0, 1e300, 1e-300, np.float32("nan"), np.int8(3), np.bool_(1),
+                       1j, "float32", "relu", SGD, SGD(), Dense(2), Settings, Odd(), Odd, object(), str, min, Path("x")])
+)  # fmt: skip
+DTYPES = st.sampled_from(
+    ["f4", "f8", ">f4", "f2", "i8", "u1", "i1", "u8", "?", "c16", "U2", "O", "M8[s]", "V4"]
+)
+SHAPES = arrays.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4)
+
+
+def full(dtype: str, shape: tuple[int, ...], value: float) -> np.ndarray:
+    with np.errstate(all="ignore"):
+        return np.full(shape, value).astype(dtype)
+
+
+ARRAYS = st.builds(lambda dtype, shape: np.zeros(shape, dtype), DTYPES, SHAPES) | st.builds(
+    full, st.sampled_from(["f4", "f8", "i8", "i2"]), st.sampled_from([(12,), (12, 4), (12, 3), (3, 3), (15,)]),
+    st.sampled_from([-1, 0.5, 1, 2, 3, 100, math.nan, math.inf]),
+)  # fmt: skip
+ANYTHING = (
+    SCALARS
+    | ARRAYS
+    | st.lists(SCALARS, max_size=3)
+    | st.tuples(SCALARS, SCALARS)
+    | st.dictionaries(st.text(max_size=3), SCALARS, max_size=2)
+)
+
+
+@contextlib.contextmanager
+def not_for_ever() -> Iterator[None]:
+    """A call that hangs is ended, and one that works for longer than it may is an error."""
+
+    def late(*_: object) -> None:
+        raise AssertionError("it hangs")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(30)
+    started = time.process_time()
+    try:
+        yield
+        assert time.process_time() - started < SECONDS
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def check_any_argument(chosen: tuple[Callable, dict], data: st.DataObject) -> None:
+    call, valid = chosen
+    names = data.draw(st.lists(st.sampled_from(sorted(valid)), min_size=1, max_size=2, unique=True))
+    changed = {name: data.draw(ANYTHING) for name in names}
+    with warnings.catch_warnings(), not_for_ever():
+        warnings.simplefilter("ignore")
+        try:
+            call(**valid | changed)
+        except InputError as error:
+            assert len(str(error).splitlines()) == 1 and len(str(error)) < 1000
+        except TypeError:
+            pass
+
+
+def often(examples: int) -> settings:
+    return settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+any_argument = given(chosen=st.sampled_from(CALLABLES), data=st.data())
+
+
+@often(CALLS)
+@any_argument
+def test_any_argument_is_taken_or_refused(
+    folder: Path, chosen: tuple[Callable, dict], data: st.DataObject
+) -> None:
+    check_any_argument(chosen, data)
+
+
+@pytest.mark.slow
+@often(MANY)
+@any_argument
+def test_many_arguments_are_taken_or_refused(
+    folder: Path, chosen: tuple[Callable, dict], data: st.DataObject
+) -> None:
+    check_any_argument(chosen, data)
+
+
+@pytest.mark.parametrize(("call", "valid"), CALLABLES)
+def test_the_arguments_that_are_changed_are_taken_as_they_are(
+    folder: Path, call: Callable, valid: dict
+) -> None:
+    with contextlib.suppress(InputError):  # a file that is not there
+        call(**valid)
+        return
+    assert "path" in valid or "folder" in valid
