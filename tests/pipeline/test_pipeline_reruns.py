@@ -49,7 +49,7 @@ def test_changed_code_runs_the_stages_that_use_it(in_process):
         "mnistcore/data/holdout.py": {"batch"},
         "mnistcore/data/normalization.py": {"preprocess", "batch", "plot"},
         "mnistcore/training/settings.py": {"train"},
-        **dict.fromkeys(engine, {"train"}),
+        **{name: {"train"} for name in engine},
         "stages/train.py": {"train"},
         "stages/side_by_side.py": {"train"},
         "stages/curves.py": {"train", "plot"},
