@@ -283,9 +283,9 @@ def test_where_no_worker_has_space_the_sweep_waits_to_be_resumed(
 
 @pytest.mark.slow
 def test_a_trial_that_kills_its_workers_is_recorded_as_failed(project: Project, machines: Cluster) -> None:
-    """Here it kills the worker itself; running out of memory looks the same."""
+    """Here it kills the worker, which its nanny starts again; running out of memory looks the same."""
     stage = (project.root / "stage.py").read_text()
-    killer = "import psutil\n        [p.kill() for p in psutil.Process().parents() if 'dask' in ' '.join(p.cmdline())]\n"
+    killer = "import psutil\n        [p.kill() for p in psutil.Process().parents() if 'spawn_main' in ' '.join(p.cmdline())]\n"
     stage = stage.replace("def train():\n    own = parameters[\"train\"]\n", f"def train():\n    own = parameters[\"train\"]\n    if own['learning_rate'] == 0.5:\n        {killer}")  # fmt: skip
     project.write("stage.py", stage)
     project.write("grid.yaml", SWEEP.replace("[0.0001, 0.01]", "[0.0001]"))
