@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 from ruamel.yaml.tag import Tag
 
 VALUES = 2_000_000  # that a document may stand for
+NESTED = 10_000  # brackets that ruamel.yaml would take minutes to go into
 MINUTES = 1_000_000  # characters from which on ruamel.yaml would read for minutes
 
 
@@ -94,7 +95,7 @@ def _read(text: str) -> tuple[Any, Any]:
         except YAMLError:
             raise
         except Exception as error:  # libyaml's own: ruamel.yaml may say more, or see it another way
-            if len(text) > MINUTES:
+            if len(text) > MINUTES or text.count("[") + text.count("{") > NESTED:
                 raise YAMLError(" ".join(str(error).split())) from None
             ruamel = YAML(typ="safe", pure=True)
             constructor, _ = ruamel.get_constructor_parser(text)
@@ -107,8 +108,8 @@ def _read(text: str) -> tuple[Any, Any]:
 
 
 def _composed(text: str) -> tuple[Any, Any]:
-    if "\n%" in f"\n{text}":
-        raise ValueError("a directive may change what the text means")
+    if "\n%" in f"\n{text}" or "\t" in text:
+        raise ValueError("a directive may change what the text means, and of tabs the two think differently")
     ruamel = YAML(typ="safe", pure=True)
     ruamel.Parser = _Parser
     constructor, parser = ruamel.get_constructor_parser("")

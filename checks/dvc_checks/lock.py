@@ -77,7 +77,7 @@ def judge_stage(pipeline: Pipeline, stage: Stage, entry: dict[str, Any], verdict
 
 
 def _words(command: Any) -> str:
-    return " && ".join(command) if isinstance(command, list) else str(command)
+    return " && ".join(map(str, command)) if isinstance(command, list) else str(command)
 
 
 def _judge_params(stage: Stage, entry: dict[str, Any], verdict: Verdict) -> None:
