@@ -24,7 +24,7 @@ class Evaluator:
 
     def evaluate(self, network: Network, images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
         """Mean loss and accuracy over images (N, features) with labels (N,); every worker of the team calls it."""
-        count = len(images)
+        count = images.shape[0]
         size = min(count, CHUNK)
         division, window = Division(network, size), Window(images)
         workspace = Workspace(network, division, training=False)

@@ -59,7 +59,7 @@ def forward(network: Network, part: Part) -> list[Call]:
 def backward(network: Network, part: Part, scale: np.ndarray) -> list[Call]:
     """From the outputs to the δ of every layer that trains or has one below it that does.
 
-    scale : () what the δ of the outputs, and so every gradient, is multiplied with
+    scale : () or (rows, 1) what the δ of the outputs, and so every gradient, is multiplied with
     """
     layers, delta = network.layers, part.deltas[-1]
     calls: list[Call] = [

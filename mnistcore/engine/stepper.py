@@ -91,22 +91,25 @@ class Stepper:
         self._shards = self._parts = range(0)
 
     def begin(self, labels: np.ndarray) -> None:
-        """Begin a group of steps with the labels, (n,), of its batches; all but the last batch are full."""
+        """Begin a group of steps with the labels (n,) of its batches, or targets (n, K); all but the last are full."""
         self._workspace.load_labels(labels)
         self._begun = 0
         self._shards, parts = self._team.own(self._division.shards), self._division.parts
         self._parts = self._team.own(parts) if parts > 1 else range(1)
 
-    def step(self, rows: np.ndarray, rate: float, position: Position) -> None:
+    def step(
+        self, rows: np.ndarray, rate: float, position: Position, weights: np.ndarray | None = None
+    ) -> None:
         """Take one step, with the images of these numbers and the next labels of the group.
 
         rate : the learning rate
         position : names the random draws of this step
+        weights : (n,) of the examples' losses, of a descent that is weighted
         """
         plan = self._plan(len(rows), self._begun)
         barrier, augment, draw_masks = self._team.barrier, self._draws.augment, self._draws.masks
         self._begun += 1
-        self.update.begin(rate, len(rows))
+        self.update.begin(rate, len(rows), weights)
         if augment is not None:
             self._load_altered(augment, rows, plan.batch.inputs, position)
         for shard in self._shards:
@@ -166,12 +169,14 @@ class Stepper:
 
     def _prepare(self, examples: int, step: int) -> Plan:
         batch = self._workspace.batch(examples, step)
-        parts = [self._workspace.part(rows, step) for rows in evenly(examples, self._division.parts)]
+        shares, scale = evenly(examples, self._division.parts), self.update.scale
+        parts = [self._workspace.part(rows, step) for rows in shares]
         both_ways = [
-            passes.forward(self.network, part) + passes.backward(self.network, part, self.update.scale)
+            passes.forward(self.network, part)
+            + passes.backward(self.network, part, scale[rows] if scale.ndim else scale)
             if len(part.targets)
             else []
-            for part in parts
+            for part, rows in zip(parts, shares, strict=True)
         ]
         # The steps of a group differ in labels and outputs alone, which the update does not meet.
         if examples not in self._updates:

@@ -41,12 +41,16 @@ class Descent(NamedTuple):
     reduction : whether it is the gradient of the "mean" or of the "sum" of the examples' losses
     l2 : adds ½ · l2 · Σ weights² (not biases) to the loss
     clip_norm : the largest norm that the gradient may have; a longer one is shortened to it
+    weighted : whether each example's loss has a weight; the mean is then a weighted one
+    l2_reduced : whether the l2 term is one more of the sum that `reduction` reduces, rather than beside the mean
     """
 
     rule: UpdateRule
     reduction: Literal["mean", "sum"] = "mean"
     l2: float = 0.0
     clip_norm: float | None = None
+    weighted: bool = False
+    l2_reduced: bool = False
 
 
 class ParameterUpdate:
@@ -59,7 +63,7 @@ class ParameterUpdate:
     ----------
     slots : (slots, P) what the rule remembers
     steps : steps done in the run, with the current one
-    scale : () what the deltas of the outputs are multiplied with in this step
+    scale : () what the deltas of the outputs are multiplied with in this step; (batch, 1) if it is weighted
     """
 
     def __init__(self, network: Network, division: Division, workspace: Workspace, descent: Descent) -> None:
@@ -67,20 +71,29 @@ class ParameterUpdate:
         rule, dtype = descent.rule, network.parameters.dtype
         self.slots = shared_memory.zeros((rule.slots, len(network.parameters)), dtype)
         self.steps, self._rate, self._folded = 0, 0.0, 1.0
-        self.scale, self._decay = np.ones((), dtype), np.zeros((), dtype)
+        self.scale = np.ones((division.batch_size, 1) if descent.weighted else (), dtype)
+        self._decay = np.zeros((), dtype)
         longest = max((block.end - block.start for shard in division.blocks for block in shard), default=0)
         self._scratch = np.empty(longest if descent.l2 or rule.uses_scratch else 0, dtype)
         self._squares = shared_memory.zeros((division.shards,), np.float64)
 
-    def begin(self, rate: float, examples: int) -> None:
-        """Begin a step of so many examples at this learning rate."""
+    def begin(self, rate: float, examples: int, weights: np.ndarray | None = None) -> None:
+        """Begin a step of so many examples, with their weights (examples,) if it is weighted, at this learning rate."""
         self.steps += 1
         self._rate = rate
         # A rule that only multiplies by the learning rate finds it in the gradient already: the deltas of the outputs
         # are the smallest array that every gradient is proportional to.
         self._folded = rate if self._descent.rule.rate_folded else 1.0
-        self.scale[()] = self._folded / examples if self._descent.reduction == "mean" else self._folded
+        total = 1.0
+        if self._descent.reduction == "mean":
+            total = examples if weights is None else float(weights.sum()) or math.nan  # no mean of no weight
+        if weights is None:
+            self.scale[()] = self._folded / total
+        else:
+            np.multiply(weights[:, None], self._folded / total, out=self.scale[:examples])
         self._decay[()] = self._descent.l2 * self._folded
+        if self._descent.l2_reduced:
+            self._decay /= total
 
     def prepare(self, batch: Batch) -> list[list[Call]]:
         """For each shard, the calls that form its gradients and, without clipping, update by them."""

@@ -15,19 +15,22 @@ RESIDENT = 256 << 20  # bytes: a smaller file may become resident, which is fast
 
 
 class Window:
-    """Rows of `array`, (N, features), in memory or mapped from a file.
+    """Rows of `array`, (N, features), in memory or mapped from a file; or of a SciPy matrix in CSR form.
+
+    Of a sparse matrix only the rows that are taken become dense.
 
     columns : parts of a row that are to be taken each by itself; None: one part, the whole row
     """
 
     def __init__(self, array: np.ndarray, columns: list[slice] | None = None) -> None:
-        self._array = np.asarray(array)  # a map's own indexing is slower
+        self._sparse = hasattr(array, "toarray")  # known by that, since nothing here imports SciPy
+        self._array = array if self._sparse else np.asarray(array)  # a map's own indexing is slower
         features = self._array.shape[1]
         self._columns = columns or [slice(0, features)]
         # Parts of equal width are the rows of a longer array: taking those is faster than cutting them out.
         widths = {columns.stop - columns.start for columns in self._columns}
         self._parts: np.ndarray | None = None
-        if len(widths) == 1 and self._array.flags.c_contiguous:
+        if len(widths) == 1 and not self._sparse and self._array.flags.c_contiguous:
             self._parts = self._array.reshape(-1, *widths)
         self._file = _File(array) if _is_large_file(array) else None
 
@@ -40,6 +43,9 @@ class Window:
             parts = len(self._columns)
             numbers = rows if parts == 1 else rows * parts + part
             self._parts.take(numbers, axis=0, out=out, mode="clip")
+        elif self._sparse:
+            some = self._array[rows]
+            out[...] = (some if len(self._columns) == 1 else some[:, self._columns[part]]).toarray()
         else:
             out[...] = self._array[rows, self._columns[part]]
 
@@ -48,7 +54,7 @@ class Window:
         if self._file is not None:
             self._file.read(rows.start, 0, out)
         else:
-            out[...] = self._array[rows]
+            out[...] = self._array[rows].toarray() if self._sparse else self._array[rows]
 
 
 def _is_large_file(array: np.ndarray) -> bool:

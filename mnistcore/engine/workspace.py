@@ -105,7 +105,17 @@ class Workspace:
         self._scratch = np.empty(max(lengths, default=0) if training else 0, dtype)
 
     def load_labels(self, labels: np.ndarray) -> None:
-        """Take the labels, (n,), of the batches that come next; all but the last batch are full."""
+        """Take the labels of the batches that come next; all but the last batch are full.
+
+        labels : (n,) integers; or (n, K) the targets themselves, of examples with any number of labels
+        """
+        if labels.ndim == 2:
+            for targets, start in zip(
+                self._targets, range(0, len(labels), len(self._labels[0])), strict=False
+            ):
+                own = labels[start : start + len(targets)]
+                targets[: len(own)] = own
+            return
         self._labels.reshape(-1)[: len(labels)] = labels
         np.equal(self._labels[:, :, None], self._classes, out=self._targets)
 

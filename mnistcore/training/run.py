@@ -21,7 +21,7 @@ from mnistcore.training.dropout import Dropout
 from mnistcore.training.history import Epoch
 from mnistcore.training.optimizers import SGD
 from mnistcore.training.selection import Selection
-from mnistcore.training.settings import Examples, Settings, check_initialized, check_run
+from mnistcore.training.settings import Augmenter, Examples, Settings, check_initialized, check_run
 
 # Steps from one report to the next, of losses and progress: so many, or as many as have so many examples.
 STEPS, EXAMPLES = 64, 1024
@@ -128,7 +128,7 @@ class _Run:
         self.network = network if self.team.workers == 1 else shared_memory.shared(network)
         self.stepper = (SingleExampleStepper if single else Stepper)(
             self.network, examples.images, division, _descent(settings), self.team, batching.group,
-            Draws(_draw_masks(network, division, seed), _augment(settings, division, seed)),
+            Draws(draw_masks(network, division, seed), augmentation(settings.augmenter, division, seed)),
         )  # fmt: skip
         self.evaluator = Evaluator(self.team, division.shards)
         stopping = settings.stopping
@@ -266,7 +266,7 @@ def _descent(settings: Settings) -> Descent:
     return Descent(settings.optimizer, settings.reduction, settings.l2, settings.clip_norm)
 
 
-def _draw_masks(network: Network, division: Division, seed: int) -> DrawMasks | None:
+def draw_masks(network: Network, division: Division, seed: int) -> DrawMasks | None:
     """Dropout, with random numbers of each part's own."""
     rates, units = zip(*((layer.dense.drop_rate, layer.units) for layer in network.layers), strict=True)
     if not any(rates):
@@ -276,11 +276,11 @@ def _draw_masks(network: Network, division: Division, seed: int) -> DrawMasks | 
     return lambda part, position, masks: dropouts[part].draw(masks, *position)
 
 
-def _augment(settings: Settings, division: Division, seed: int) -> Augment | None:
-    """The augmenter that the settings make for each shard, with random numbers of its own."""
-    if settings.augmenter is None:
+def augmentation(make: Callable[[], Augmenter] | None, division: Division, seed: int) -> Augment | None:
+    """An augmenter for each shard, with random numbers of its own."""
+    if make is None:
         return None
-    augmenters = [settings.augmenter() for _ in range(division.shards)]
+    augmenters = [make() for _ in range(division.shards)]
 
     def augment(shard: int, position: Position, images: np.ndarray, out: np.ndarray) -> None:
         augmenters[shard](images, stream(seed, "augmentation", *position, shard), out)
