@@ -90,6 +90,15 @@ def test_no_module_goes_in_a_circle() -> None:
     assert [module for module in MODULES if module in reached(module)] == []
 
 
-@pytest.mark.parametrize("package", sorted(CORE.rglob("__init__.py")), ids=lambda path: path.parent.name)
-def test_every_init_is_empty(package: Path) -> None:
-    assert package.read_bytes() == b""
+# The estimator is asked for as `mnistcore.interop.MLPClassifier`, and found then, so that ONNX needs no scikit-learn.
+WITH_CODE = {CORE / "interop" / "__init__.py"}
+
+
+@pytest.mark.parametrize(
+    "package", sorted({*CORE.rglob("__init__.py")} - WITH_CODE), ids=lambda path: path.parent.name
+)
+def test_no_init_has_code(package: Path) -> None:
+    body = ast.parse(package.read_text(encoding="utf-8")).body
+    assert [
+        part for part in body if not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
+    ] == []
