@@ -1,8 +1,10 @@
 """The published experiments as plain loops, as their notebooks wrote them: the baseline for speed.
 
-Every step allocates its arrays anew, the arithmetic is float64, and where a
-notebook took one example at a time, so does its loop here. The mathematics is
-the corrected one (the replay alone keeps its original slip). These loops share
+Each has the shape that its notebook's loop had: one example at a time or whole
+batches as matrices, rows or `np.matrix` columns, NumPy's functions or Python's
+under `np.vectorize`. Every step allocates its arrays anew, and the arithmetic is
+float64. The mathematics is the corrected one (the replay alone keeps its original
+slip), and the batches keep the size they begin with. These loops share
 no line with `mnistcore` and yet have to reach the same figures: so they are
 also the independent check of the recipes.
 
@@ -11,6 +13,7 @@ the training error and accuracy of the epoch, and `predict(images)`, which
 gives the outputs of the network as it then stands.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -22,6 +25,18 @@ Epochs = Iterator[tuple[float, float, Callable[[np.ndarray], np.ndarray]]]
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
     return 1 / (1 + np.exp(-x))
+
+
+def _sigmoid_of_one(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def _slope_of_one(activation: float) -> float:
+    return activation * (1 - activation)
+
+
+one_by_one_sigmoid = np.vectorize(_sigmoid_of_one, otypes=[float])
+one_by_one_slope = np.vectorize(_slope_of_one, otypes=[float])
 
 
 def softmax(x: np.ndarray) -> np.ndarray:
@@ -98,9 +113,11 @@ def batches_of_100(
         yield error / len(images), correct / len(images), predict
 
 
-def relu256(images: np.ndarray, targets: np.ndarray, random: RandomState) -> Epochs:
-    """784-256-256-10 with dropout, batches of 128 worked one example at a time: mnist-relu256."""
-    sizes, keep = [images.shape[1], 256, 256, targets.shape[1]], 0.45
+def relu256(
+    images: np.ndarray, targets: np.ndarray, random: RandomState, keep: float = 0.45
+) -> Epochs:
+    """784-256-256-10 with dropout, batches of 128 as matrices: mnist-relu256."""
+    sizes = [images.shape[1], 256, 256, targets.shape[1]]
     bounds = [np.sqrt(6 / (i + o)) for i, o in zip(sizes, sizes[1:], strict=False)]
     weights = [random.uniform(-b, b, (i, o)) for b, i, o in zip(bounds, sizes, sizes[1:], strict=False)]
     biases = [np.zeros((1, o)) for o in sizes[1:]]
@@ -116,27 +133,21 @@ def relu256(images: np.ndarray, targets: np.ndarray, random: RandomState) -> Epo
         order = random.permutation(len(images))
         for start in range(0, len(images), 128):
             batch = order[start : start + 128]
-            weight_steps = [np.zeros_like(w) for w in weights]
-            bias_steps = [np.zeros_like(b) for b in biases]
-            for i in batch:
-                inputs = images[i : i + 1]
-                mask_1 = (random.random_sample((1, 256)) < keep) / keep
-                mask_2 = (random.random_sample((1, 256)) < keep) / keep
-                sum_1 = np.dot(inputs, weights[0]) + biases[0]
-                hidden_1 = np.maximum(sum_1, 0) * mask_1
-                sum_2 = np.dot(hidden_1, weights[1]) + biases[1]
-                hidden_2 = np.maximum(sum_2, 0) * mask_2
-                outputs = softmax(np.dot(hidden_2, weights[2]) + biases[2])
-                delta_3 = outputs - targets[i : i + 1]
-                delta_2 = np.dot(delta_3, weights[2].T) * (sum_2 > 0) * mask_2
-                delta_1 = np.dot(delta_2, weights[1].T) * (sum_1 > 0) * mask_1
-                pairs = [(inputs, delta_1), (hidden_1, delta_2), (hidden_2, delta_3)]
-                for layer, (activations, delta) in enumerate(pairs):
-                    weight_steps[layer] += np.dot(activations.T, delta)
-                    bias_steps[layer] += delta
-            for layer in range(3):
-                weights[layer] -= rate * weight_steps[layer] / len(batch)
-                biases[layer] -= rate * bias_steps[layer] / len(batch)
+            inputs, wanted = images[batch], targets[batch]
+            mask_1 = (random.random_sample((len(batch), 256)) < keep) / keep
+            mask_2 = (random.random_sample((len(batch), 256)) < keep) / keep
+            sum_1 = np.dot(inputs, weights[0]) + biases[0]
+            hidden_1 = np.maximum(sum_1, 0) * mask_1
+            sum_2 = np.dot(hidden_1, weights[1]) + biases[1]
+            hidden_2 = np.maximum(sum_2, 0) * mask_2
+            outputs = softmax(np.dot(hidden_2, weights[2]) + biases[2])
+            delta_3 = (outputs - wanted) / len(batch)
+            delta_2 = np.dot(delta_3, weights[2].T) * (sum_2 > 0) * mask_2
+            delta_1 = np.dot(delta_2, weights[1].T) * (sum_1 > 0) * mask_1
+            pairs = [(inputs, delta_1), (hidden_1, delta_2), (hidden_2, delta_3)]
+            for layer, (activations, delta) in enumerate(pairs):
+                weights[layer] = weights[layer] - rate * np.dot(activations.T, delta)
+                biases[layer] = biases[layer] - rate * delta.sum(axis=0, keepdims=True)
         outputs = predict(images)
         error = -np.mean(np.log(np.sum(outputs * targets, axis=1) + 1e-300))
         rate = 0.1 / (1 + sum(error < band for band in bands))
@@ -144,7 +155,10 @@ def relu256(images: np.ndarray, targets: np.ndarray, random: RandomState) -> Epo
 
 
 def sigmoid100(images: np.ndarray, targets: np.ndarray, random: RandomState, scaled: bool = False) -> Epochs:
-    """784-100-100-10, all sigmoid, no biases, batches of 100 with momentum: mnist-sigmoid100 and -scaled."""
+    """784-100-100-10, all sigmoid, no biases, batches of 100 as matrices: mnist-sigmoid100 and -scaled.
+
+    The derivative goes through Python, number by number, as the notebook's did.
+    """
     sizes = [images.shape[1], 100, 100, targets.shape[1]]
     weights = [random.standard_normal((i, o)) for i, o in zip(sizes, sizes[1:], strict=False)]
     if scaled:
@@ -166,8 +180,8 @@ def sigmoid100(images: np.ndarray, targets: np.ndarray, random: RandomState, sca
             error -= np.sum(wanted * np.log(outputs + 1e-300) + (1 - wanted) * np.log(1 - outputs + 1e-300))
             correct += np.sum(outputs.argmax(1) == wanted.argmax(1))
             delta_3 = outputs - wanted
-            delta_2 = np.dot(delta_3, weights[2].T) * hidden_2 * (1 - hidden_2)
-            delta_1 = np.dot(delta_2, weights[1].T) * hidden_1 * (1 - hidden_1)
+            delta_2 = np.dot(delta_3, weights[2].T) * one_by_one_slope(hidden_2)
+            delta_1 = np.dot(delta_2, weights[1].T) * one_by_one_slope(hidden_1)
             pairs = [(inputs, delta_1), (hidden_1, delta_2), (hidden_2, delta_3)]
             for layer, (activations, delta) in enumerate(pairs):
                 velocities[layer] = 0.01 * velocities[layer] - 0.01 * np.dot(activations.T, delta)
@@ -177,37 +191,44 @@ def sigmoid100(images: np.ndarray, targets: np.ndarray, random: RandomState, sca
 
 
 def digits_relu200(images: np.ndarray, targets: np.ndarray, random: RandomState) -> Epochs:
-    """64-200-150-10, relu and softmax, one example at a time, reshuffled every pass: digits-relu200."""
+    """64-200-150-10, relu and softmax, one example at a time as np.matrix columns: digits-relu200."""
     sizes = [images.shape[1], 200, 150, targets.shape[1]]
-    weights = [random.normal(0, 0.1, (i, o)) for i, o in zip(sizes, sizes[1:], strict=False)]
-    biases = [random.normal(0, 0.1, (1, o)) for o in sizes[1:]]
+    drawn = [random.normal(0, 0.1, (i, o)) for i, o in zip(sizes, sizes[1:], strict=False)]
+    weights = [np.asmatrix(w.T) for w in drawn]
+    biases = [np.asmatrix(random.normal(0, 0.1, (1, o))).T for o in sizes[1:]]
 
     def predict(x: np.ndarray) -> np.ndarray:
-        x = np.maximum(np.dot(x, weights[0]) + biases[0], 0)
-        x = np.maximum(np.dot(x, weights[1]) + biases[1], 0)
-        return softmax(np.dot(x, weights[2]) + biases[2])
+        x = np.asmatrix(x).T
+        x = np.maximum(weights[0] * x + biases[0], 0)
+        x = np.maximum(weights[1] * x + biases[1], 0)
+        return softmax(np.asarray((weights[2] * x + biases[2]).T))
 
     while True:
         error, correct = 0.0, 0
         for i in random.permutation(len(images)):
-            inputs, wanted = images[i : i + 1], targets[i : i + 1]
-            hidden_1 = np.maximum(np.dot(inputs, weights[0]) + biases[0], 0)
-            hidden_2 = np.maximum(np.dot(hidden_1, weights[1]) + biases[1], 0)
-            outputs = softmax(np.dot(hidden_2, weights[2]) + biases[2])
-            error -= np.sum(wanted * np.log(outputs + 1e-300))
+            inputs, wanted = np.asmatrix(images[i]).T, np.asmatrix(targets[i]).T
+            hidden_1 = np.maximum(weights[0] * inputs + biases[0], 0)
+            hidden_2 = np.maximum(weights[1] * hidden_1 + biases[1], 0)
+            sums = weights[2] * hidden_2 + biases[2]
+            exponentials = np.exp(sums - sums.max())
+            outputs = exponentials / exponentials.sum()
+            error -= float(np.log(outputs + 1e-300).T.dot(wanted)[0, 0])
             correct += int(np.argmax(outputs) == np.argmax(wanted))
             delta_3 = outputs - wanted
-            delta_2 = np.dot(delta_3, weights[2].T) * (hidden_2 > 0)
-            delta_1 = np.dot(delta_2, weights[1].T) * (hidden_1 > 0)
+            delta_2 = np.multiply(weights[2].T * delta_3, hidden_2 > 0)
+            delta_1 = np.multiply(weights[1].T * delta_2, hidden_1 > 0)
             pairs = [(inputs, delta_1), (hidden_1, delta_2), (hidden_2, delta_3)]
             for layer, (activations, delta) in enumerate(pairs):
-                weights[layer] = weights[layer] - 0.002 * np.dot(activations.T, delta)
+                weights[layer] = weights[layer] - 0.002 * delta * activations.T
                 biases[layer] = biases[layer] - 0.002 * delta
         yield error, correct / len(images), predict
 
 
 def sigmoid20(images: np.ndarray, targets: np.ndarray, random: RandomState, frozen: bool = False) -> Epochs:
-    """784-20-10, sigmoid, quadratic cost, batches of 10, one example at a time: mnist-sigmoid20, -frozen."""
+    """784-20-10, sigmoid, quadratic cost, batches of 10, one example at a time: mnist-sigmoid20, -frozen.
+
+    The activations go through Python, number by number, as the notebook's did.
+    """
     weights = [random.standard_normal((images.shape[1], 20)), random.standard_normal((20, targets.shape[1]))]
     biases = [random.standard_normal((1, 20)), random.standard_normal((1, targets.shape[1]))]
 
@@ -223,12 +244,12 @@ def sigmoid20(images: np.ndarray, targets: np.ndarray, random: RandomState, froz
             bias_steps = [np.zeros_like(b) for b in biases]
             for i in batch:
                 inputs, wanted = images[i : i + 1], targets[i : i + 1]
-                hidden = sigmoid(np.dot(inputs, weights[0]) + biases[0])
-                outputs = sigmoid(np.dot(hidden, weights[1]) + biases[1])
+                hidden = one_by_one_sigmoid(np.dot(inputs, weights[0]) + biases[0])
+                outputs = one_by_one_sigmoid(np.dot(hidden, weights[1]) + biases[1])
                 error += 0.5 * np.sum((outputs - wanted) ** 2)
                 correct += int(np.argmax(outputs) == np.argmax(wanted))
-                delta_2 = (outputs - wanted) * outputs * (1 - outputs)
-                delta_1 = np.dot(delta_2, weights[1].T) * hidden * (1 - hidden)
+                delta_2 = (outputs - wanted) * one_by_one_slope(outputs)
+                delta_1 = np.dot(delta_2, weights[1].T) * one_by_one_slope(hidden)
                 if not frozen:
                     weight_steps[0] += np.dot(inputs.T, delta_1)
                 weight_steps[1] += np.dot(hidden.T, delta_2)

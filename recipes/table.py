@@ -21,9 +21,11 @@ NOTES = """\
 *Published* and *here* are test accuracies; here with mean and standard deviation over {seeds} seeds (the
 replay has one, its own). *Wanted* is what an independent implementation of the corrected experiment
 reaches. Epochs and pictures are of the first seed. Seconds per epoch are with one worker and no progress
-bar, beside the same experiment as a plain NumPy loop as the notebook wrote it
-([notebook_loops.py](notebook_loops.py): allocating, one example at a time where it did so, float64), by
-turns in one run, medians ([timings.json](timings.json)).
+bar, beside the same experiment in a loop of the shape that its notebook's had
+([notebook_loops.py](notebook_loops.py): float64, every array allocated anew, one example at a time or
+batches as matrices as there), by turns in one run, medians ([timings.json](timings.json)). The loops of
+`mnist-sigmoid20` and `mnist-sigmoid100` spend most of their time in functions that NumPy calls once for
+every number (`np.vectorize`), as those of the notebooks did; the others have no such detour.
 
 """
 

@@ -24,7 +24,12 @@ from recipes.results import HERE, TIMINGS
 from stages.parameters import read_section
 from stages.train_section import Train
 
-LOOP_STEPS = {"mnist-relu256": 30, "mnist-sigmoid20": 2000, "mnist-sigmoid20-frozen": 2000}
+LOOP_STEPS = {
+    "mnist-sigmoid20": 1000,
+    "mnist-sigmoid20-frozen": 1000,
+    "mnist-sigmoid100": 150,
+    "mnist-sigmoid100-scaled": 150,
+}
 """Loops that take many seconds for an epoch are timed on so many batches, and the time is scaled up."""
 
 
