@@ -91,7 +91,7 @@ def _write_table(check: bool = False) -> None:
     from recipes import pictures
 
     for result in found:
-        save(pictures.recipe(result), reading.HERE / "pictures" / f"{result.name}.png", dpi=100)
+        save(pictures.recipe(result), reading.HERE / "pictures" / f"{result.name}.png", dpi=110)
     save(pictures.side_by_side(found), reading.HERE / "pictures" / "all.png", dpi=130)
     with replacing(target, "w") as file:
         file.write(page)

@@ -113,9 +113,7 @@ def batches_of_100(
         yield error / len(images), correct / len(images), predict
 
 
-def relu256(
-    images: np.ndarray, targets: np.ndarray, random: RandomState, keep: float = 0.45
-) -> Epochs:
+def relu256(images: np.ndarray, targets: np.ndarray, random: RandomState, keep: float = 0.45) -> Epochs:
     """784-256-256-10 with dropout, batches of 128 as matrices: mnist-relu256."""
     sizes = [images.shape[1], 256, 256, targets.shape[1]]
     bounds = [np.sqrt(6 / (i + o)) for i, o in zip(sizes, sizes[1:], strict=False)]

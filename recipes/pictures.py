@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.ticker import LogLocator, NullLocator
 
-from mnistcore.report.figures import BLUE, FAINT, INK, PALE, VERMILION, page, place_axes, styled, warmth
+from mnistcore.report.figures import BLUE, INK, PALE, PAPER, VERMILION, page, place_axes, styled, warmth
 from recipes.results import Result
-from recipes.table import here, published
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,32 +23,50 @@ AS_PRINTED = {
 }
 
 
+PUBLISHED = {"marker": "o", "markersize": 9, "fillstyle": "none", "markeredgewidth": 1.8, "zorder": 5}
+
+
 @styled
 def recipe(result: Result) -> "Figure":
     """Training loss; training accuracy with the test's beside it; which test images are taken for what."""
-    told = f"published {published(result) or 'none'}, here {here(result)}"
-    figure = page((11.95, 4.3), result.name, f"test accuracy: {told}")
-    _loss(place_axes(figure, (0.8, 0.7, 2.75, 2.4)), result)
-    _accuracy(place_axes(figure, (4.3, 0.7, 2.75, 2.4)), result)
-    _confusion(place_axes(figure, (9.2, 0.7, 2.4, 2.4)), result)
+    figure = page(
+        (13.75, 5.35), result.name, f"test accuracy: published {_published(result)}, here {_here(result)}"
+    )
+    _loss(place_axes(figure, (0.85, 0.75, 3.1, 3.3)), result)
+    _accuracy(place_axes(figure, (4.85, 0.75, 3.1, 3.3)), result)
+    _confusion(place_axes(figure, (10.1, 0.75, 3.3, 3.3)), result)
     return figure
+
+
+def _published(result: Result) -> str:
+    """The published test accuracy in per cent, with the digits that were printed, or what is said in its place."""
+    value = result.about.published
+    return result.about.published_note or "nothing" if value is None else _percent(value)
+
+
+def _here(result: Result) -> str:
+    spread = f" ± {100 * result.sd:.2f}" if len(result.accuracies) > 1 else ""
+    return f"{100 * result.mean:.2f}{spread} %"
+
+
+def _percent(value: float, _: object = None) -> str:
+    return f"{100 * value:.4g} %"
 
 
 def _loss(axes: "Axes", result: Result) -> None:
     epochs, loss = result.curves["train/loss"].T
-    axes.set_title("Training loss")
+    axes.set_title("Training loss, logarithmic")
     axes.set_xlabel("epoch")
     axes.grid(axis="y")
     axes.plot(epochs, loss, color=BLUE)
-    if loss.min() > 0 and loss.max() > 20 * loss.min():
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        axes.yaxis.set_minor_formatter(lambda value, _: "")
-    else:
-        axes.set_ylim(bottom=0)
+    axes.set_yscale("log")
+    # One tick for each of 1, 2 and 5 times a power of ten, for a loss falls through less than two of them.
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     if printed := result.about.printed:
         axes.plot(np.add(printed.passes, 1), np.asarray(printed.error, float) / 2, **AS_PRINTED)
-        axes.text(0.97, 0.9, "○ as printed", color=VERMILION, size=9, ha="right", transform=axes.transAxes)
+        axes.text(0.97, 0.93, "○ as printed", color=VERMILION, ha="right", transform=axes.transAxes)
 
 
 def _accuracy(axes: "Axes", result: Result) -> None:
@@ -56,6 +74,7 @@ def _accuracy(axes: "Axes", result: Result) -> None:
     last, value = epochs[-1], result.about.published
     axes.set_title("Accuracy")
     axes.set_xlabel("epoch")
+    axes.yaxis.set_major_formatter(_percent)
     axes.grid(axis="y")
     axes.plot(epochs, accuracy, color=BLUE)
     axes.axhline(result.mean, color=INK, linewidth=1)
@@ -63,23 +82,24 @@ def _accuracy(axes: "Axes", result: Result) -> None:
     axes.plot(
         [last * 1.03] * len(each), each, color=INK, linestyle="", marker="o", markersize=4, clip_on=False
     )
-    labels = [(accuracy[-1], BLUE, "training"), (result.mean, INK, f"test, here {result.mean:.3f}")]
+    labels = [(accuracy[-1], BLUE, "training"), (result.mean, INK, f"test, here {100 * result.mean:.1f} %")]
     if value is not None:
         axes.axhline(value, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
-        labels.append((value, VERMILION, f"test, published {published(result)}"))
+        labels.append((value, VERMILION, f"test, published {_published(result)}"))
     if printed := result.about.printed:
         axes.plot(np.add(printed.passes, 1), np.asarray(printed.accuracy, float), **AS_PRINTED)
     # The first steep climb is cut off: what matters happens near the top.
     lowest = min(*(height for height, _, _ in labels), float(np.quantile(accuracy, 0.02)))
-    axes.set_ylim(lowest - 0.12 * (1 - lowest), 1 + 0.03 * (1 - lowest))
+    highest = max(*accuracy, *each, value or 0.0)
+    axes.set_ylim(lowest - 0.12 * (highest - lowest), highest + 0.04 * (highest - lowest))
     axes.set_xlim(epochs[0] - 0.02 * last, last * 1.06)
 
     # Each line is named at its right end, from the top down, moved apart where two names would touch.
     above = float("inf")
     for height, colour, text in sorted(labels, reverse=True):
         place = axes.transAxes.inverted().transform(axes.transData.transform((1, height)))[1]
-        above = min(place, above - 0.085)
-        axes.text(1.04, above, text, color=colour, size=9, va="center", transform=axes.transAxes)
+        above = min(place, above - 0.07)
+        axes.text(1.04, above, text, color=colour, va="center", transform=axes.transAxes)
 
 
 def _confusion(axes: "Axes", result: Result) -> None:
@@ -92,10 +112,10 @@ def _confusion(axes: "Axes", result: Result) -> None:
     for row, column in zip(*np.nonzero(errors), strict=True):
         colour = "white" if errors[row, column] > 0.6 * most else INK
         text = f"{errors[row, column]}"
-        axes.text(column, row, text, size=6.5, color=colour, ha="center", va="center")
+        axes.text(column, row, text, size=9, color=colour, ha="center", va="center")
     axes.set_xticks(range(len(counts)))
     axes.set_yticks(range(len(counts)))
-    axes.tick_params(length=0, labelsize=8)
+    axes.tick_params(length=0)
     axes.set_xlabel("predicted")
     axes.set_ylabel("actual")
     axes.spines[:].set_visible(False)
@@ -105,47 +125,46 @@ def _confusion(axes: "Axes", result: Result) -> None:
 def side_by_side(results: Sequence[Result]) -> "Figure":
     """Test accuracy of every recipe: published, here for each seed, and their mean."""
     rows = len(results)
-    tall = 0.42 * rows
-    left, wide = 2.35, 6.2
+    tall, left, wide = 0.42 * rows, 2.35, 5.6
     figure = page(
-        (10.4, 1.95 + tall),
+        (11.2, 2.05 + tall),
         "Published and here",
         "test accuracy of each experiment as its notebook printed it, and with the mathematics put right",
     )
     axes = place_axes(figure, (left, 0.65, wide, tall))
-    values = []
+    values = [value for result in results for value in result.accuracies]
+    values += [result.about.published for result in results if result.about.published is not None]
+    lowest = min(values) - 0.015
     for row, result in enumerate(results):
         value, each = result.about.published, result.accuracies
-        values += [*each, *([] if value is None else [value])]
         axes.axhline(row, color=PALE, linewidth=0.8, zorder=0)
         axes.plot(each, [row] * len(each), color=BLUE, linestyle="", marker="|", markersize=13)
         axes.plot(result.mean, row, color=BLUE, marker="o", markersize=8)
-        axes.text(1.02, row, here(result), transform=axes.get_yaxis_transform(), size=9, va="center")
+        across = axes.get_yaxis_transform()
+        axes.text(1.04, row, _published(result), transform=across, color=VERMILION, va="center")
+        axes.text(1.22, row, _here(result), transform=across, color=BLUE, va="center")
         if value is not None:
             axes.plot([value, result.mean], [row, row], color="#c9ced6", linewidth=3, zorder=1)
-            axes.plot(
-                value,
-                row,
-                color=VERMILION,
-                marker="o",
-                markersize=9,
-                fillstyle="none",
-                markeredgewidth=1.8,
-                zorder=5,
+            axes.plot(value, row, color=VERMILION, **PUBLISHED)
+        elif result.about.published_note:  # at the bottom of the scale, since it has no place on it
+            axes.plot(lowest + 0.008, row, color=VERMILION, **PUBLISHED | {"marker": "x"})
+            axes.text(
+                lowest + 0.018, row, _published(result), color=VERMILION, va="center", backgroundcolor=PAPER
             )
     axes.set_yticks(range(rows), [result.name for result in results])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(rows - 0.5, -0.5)
-    axes.set_xlim(min(values) - 0.015, max(*values, 0.99) + 0.01)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.4g} %")
+    axes.set_xlim(lowest, 1.0)
+    axes.xaxis.set_major_formatter(_percent)
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
     width, height = figure.get_size_inches()
     for inches, colour, text in (
         (left, VERMILION, "○ published"),
-        (left + 1.4, BLUE, "● here, mean over the seeds"),
-        (left + 3.95, BLUE, "| each seed"),
-        (left + wide * 1.02, FAINT, "mean ± sd"),
+        (left + 1.3, BLUE, "● here, the mean"),
+        (left + 3.0, BLUE, "| each seed"),
+        (left + 1.04 * wide, VERMILION, "published"),
+        (left + 1.22 * wide, BLUE, "here, mean ± sd"),
     ):
-        figure.text(inches / width, 1 - 1.0 / height, text, color=colour, weight="bold", va="center")
+        figure.text(inches / width, 1 - 1.1 / height, text, color=colour, weight="bold", va="center")
     return figure
