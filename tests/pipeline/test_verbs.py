@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from dvc.cli import main
-from dvc_project import ROOT, Project, prepared, yaml  # noqa: F401  (a fixture)
+from dvc_project import ROOT, Project, yaml
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
