@@ -33,7 +33,7 @@ class Batch(Checked):
 
     batch_size: Count
     remainder: Remainder
-    validation_examples: Whole
+    validation_examples: Whole | None
     shuffle: bool
     seed: Whole
 
@@ -42,7 +42,8 @@ class Batch(Checked):
 def main() -> None:
     """Divide the training images into train and validation, in data/batches.
 
-    Each class gives to validation in proportion. With batch.shuffle the examples
+    Each class gives to validation in proportion; a twelfth of the examples, if
+    batch.validation_examples is null. With batch.shuffle the examples
     of both parts are in random order, without it in the order of the file. The
     arrays can be mapped into memory; batch k is rows k·batch_size to (k+1)·batch_size. No
     example is lost: batch.remainder `drop` only leaves the last, smaller batch
@@ -59,8 +60,11 @@ def main() -> None:
             f"{PROCESSED}: {source.images.shape[1]} features and {source.targets.shape[1]} classes in train,"
             f" {features} and {classes} in normalizer.npz and dataset.json; run preprocess again"
         )
+    held_out = section.validation_examples
+    if held_out is None:
+        held_out = len(source.labels) // 12
     try:
-        train_rows, validation_rows = split(source.labels, section.validation_examples, section.seed)
+        train_rows, validation_rows = split(source.labels, held_out, section.seed)
     except InputError as error:
         raise InputError(f"params.yaml: batch.validation_examples: {error}") from None
     parts = {"train": train_rows, "validation": validation_rows}

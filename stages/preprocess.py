@@ -36,7 +36,7 @@ class Preprocess(Checked):
     """Section `preprocess`."""
 
     normalization: Annotated[str, OneOf(METHODS)]
-    divisor: Positive
+    divisor: Positive | None
     examples: Count | None
     dtype: Precision
 
@@ -52,7 +52,7 @@ def main() -> None:
 
     \b
     preprocess.normalization in params.yaml is one of
-      divide        by preprocess.divisor
+      divide        by preprocess.divisor; null: the largest pixel of the training images
       min-max       each pixel to 0 … 1
       standardize   each pixel to mean 0, standard deviation 1
     """
@@ -74,7 +74,7 @@ def main() -> None:
     features = image_shape[0] * image_shape[1]
     rows = max(1, PIXELS // features)
     normalizer = None
-    if section.normalization == "divide":
+    if section.normalization == "divide" and section.divisor is not None:
         try:
             normalizer = divide(section.divisor, image_shape, section.dtype)
         except InputError as error:

@@ -89,8 +89,8 @@ class Job:
     """What is to be trained on what, checked before any work."""
 
     def __init__(self, section: Train) -> None:
-        self.section = section
         self.data, training, validation = open_batches(BATCHES)
+        self.section = section = section.for_images(self.data.image_shape)
         with told_of("train"):
             section.check_fit(self.data, training.images.dtype.name)
             data = self.data

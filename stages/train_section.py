@@ -64,6 +64,12 @@ class Train(Checked):
             problem = "patience goes by the validation loss; set batch.validation_examples"
             raise ArgumentError("Train", ("stopping",), problem)
 
+    def for_images(self, image_shape: tuple[int, int]) -> "Train":
+        """The section with nothing left open that follows the images."""
+        if self.augmentation is None:
+            return self
+        return replace(self, augmentation=self.augmentation.for_images(image_shape))
+
     def network(self, features: int) -> Network:
         """A network as the section describes it, not initialised yet."""
         return Network(features, self.layers, self.loss, self.precision)

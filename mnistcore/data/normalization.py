@@ -134,7 +134,8 @@ def divide(divisor: float, image_shape: tuple[int, int], dtype: np.typing.DTypeL
 def fit(
     method: str, chunks: Iterable[np.ndarray], image_shape: tuple[int, int], dtype: np.typing.DTypeLike
 ) -> Normalizer:
-    """Fit "min-max" (to 0 … 1) or "standardize" (to mean 0, standard deviation 1), each pixel for itself.
+    """Fit a normalisation: "divide" by the largest pixel of all, or each pixel for itself "min-max" (to 0 … 1) or
+    "standardize" (to mean 0, standard deviation 1).
 
     The sums are of integers and so exact: the result does not depend on how the images are cut into chunks.
 
@@ -149,7 +150,7 @@ def fit(
     ------
     ArgumentError : for another method, images of other shapes or types, or none
     """
-    check(Annotated[str, OneOf(METHODS[1:])], method, "fit", "method")
+    check(Annotated[str, OneOf(METHODS)], method, "fit", "method")
     rows, columns = _shape(image_shape, "fit")
     features, dtype = rows * columns, check_dtype(dtype, "fit")
     count = 0
@@ -171,6 +172,8 @@ def fit(
             squares += (wide * wide).sum(axis=0, dtype=np.int64)
     if not count:
         raise ArgumentError("fit", ("chunks",), "hold no images")
+    if method == "divide":
+        return divide(float(high.max()) or 1.0, image_shape, dtype)
     constant = low == high
     if method == "min-max":
         offset, scale = low.astype(np.float64), (high - low).astype(np.float64)

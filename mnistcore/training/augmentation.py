@@ -25,7 +25,7 @@ where C holds an image's random coefficients.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -45,14 +45,18 @@ Side = Annotated[int, Bounds(least=1, most=4096)]
 class Augmentation(Checked):
     """How far images may be distorted; zero switches that distortion off.
 
+    A length of None follows the images: the lengths that suit MNIST's 28 × 28, scaled to their shorter side.
+
     Parameters
     ----------
     rotation_degrees : rotations are uniform in ±rotation_degrees
     scale : height and width are each multiplied by a factor uniform in 1 ± scale; below 1
     shear : sideways shift per pixel of height, uniform in ±shear
-    translation_pixels : shifts down and to the right are each uniform in ±translation_pixels
-    elastic_pixels : standard deviation of the elastic displacement of a pixel, in each direction
-    elastic_smoothness : width (standard deviation, in pixels) of the Gaussian that smooths the elastic field
+    translation_pixels : shifts down and to the right are each uniform in ±translation_pixels; None: side / 56
+    elastic_pixels : standard deviation of the elastic displacement of a pixel, in each direction;
+        None: side / 28
+    elastic_smoothness : width (standard deviation, in pixels) of the Gaussian that smooths the elastic field;
+        None: side / 7
 
     Raises
     ------
@@ -62,9 +66,25 @@ class Augmentation(Checked):
     rotation_degrees: Annotated[float, Bounds(least=0, most=360)] = 0.0
     scale: Part = 0.0
     shear: Annotated[float, Bounds(least=0, most=10)] = 0.0
-    translation_pixels: Pixels = 0.0
-    elastic_pixels: Pixels = 0.0
-    elastic_smoothness: Annotated[float, Bounds(above=0, most=1000)] = 4.0
+    translation_pixels: Pixels | None = 0.0
+    elastic_pixels: Pixels | None = 0.0
+    elastic_smoothness: Annotated[float, Bounds(above=0, most=1000)] | None = None
+
+    def for_images(self, image_shape: tuple[int, int]) -> "Augmentation":
+        """The same with every length in pixels of such images."""
+        translation, elastic, smoothness = self.lengths(image_shape)
+        return replace(
+            self, translation_pixels=translation, elastic_pixels=elastic, elastic_smoothness=smoothness
+        )
+
+    def lengths(self, image_shape: tuple[int, int]) -> tuple[float, float, float]:
+        """Of translation, elastic displacement and its smoothness, in pixels of such images."""
+        side = min(image_shape)
+        return (
+            side / 56 if self.translation_pixels is None else self.translation_pixels,
+            side / 28 if self.elastic_pixels is None else self.elastic_pixels,
+            side / 7 if self.elastic_smoothness is None else self.elastic_smoothness,
+        )
 
 
 class Augmenter:
@@ -92,13 +112,14 @@ class Augmenter:
                 "Augmenter", ("image_shape",), f"needs images of at least 2 x 2 pixels, not of {shape}"
             )
         self.settings = settings
+        self._translation, elastic_pixels, smoothness = settings.lengths(image_shape)
         self.rows, self.columns = rows, columns = image_shape
         dtype = check_dtype(dtype, "Augmenter")
-        elastic = settings.elastic_pixels > 0
-        row_blur, self._row_basis = _basis(rows, settings.elastic_smoothness, elastic, dtype)
+        elastic = elastic_pixels > 0
+        row_blur, self._row_basis = _basis(rows, smoothness, elastic, dtype)
         # A uniform draw of width 1 has variance 1/12.
-        self._row_basis[:, :row_blur] *= math.sqrt(12) * settings.elastic_pixels
-        column_blur, column_basis = _basis(columns, settings.elastic_smoothness, elastic, dtype)
+        self._row_basis[:, :row_blur] *= math.sqrt(12) * elastic_pixels
+        column_blur, column_basis = _basis(columns, smoothness, elastic, dtype)
         self._column_basis = np.ascontiguousarray(column_basis.T)
         self._lattice = row_blur, column_blur
 
@@ -159,7 +180,7 @@ class Augmenter:
         row_blur, column_blur = row_blur - 2, column_blur - 2
         settings = self.settings
         ranges = (math.radians(settings.rotation_degrees), settings.scale, settings.scale, settings.shear,
-                  settings.translation_pixels, settings.translation_pixels)  # fmt: skip
+                  self._translation, self._translation)  # fmt: skip
         draws = generator.random((6, count))
         draws -= 0.5
         draws *= 2 * np.array(ranges)[:, None]
