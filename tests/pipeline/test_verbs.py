@@ -5,12 +5,10 @@ that Git sees has to be what its manual says it leaves.
 """
 
 import csv
-import io
 import json
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -50,23 +48,25 @@ COLUMNS = [
 class Verbs:
     """DVC's verbs, given one after another in a project or in one of its folders."""
 
-    def __init__(self, project: Project) -> None:
-        self.project = project
+    def __init__(self, project: Project, capture: pytest.CaptureFixture[str] | None = None) -> None:
+        self.project, self.capture = project, capture
 
     def __call__(self, *words: str) -> str:
-        """Run `dvc WORDS`, which has to succeed; what it prints."""
-        printed = io.StringIO()
-        with pytest.MonkeyPatch.context() as patch, redirect_stdout(printed):
+        """Run `dvc WORDS`, which has to succeed; what it prints on standard output."""
+        if self.capture:
+            self.capture.readouterr()
+        with pytest.MonkeyPatch.context() as patch:
             for name, value in self.project.environment.items():
                 patch.setenv(name, value)
             patch.setenv("COLUMNS", "160")
             patch.chdir(self.project.path)
             status = main(list(words))
-        assert status == 0, f"dvc {' '.join(words)}: exit status {status}\n{printed.getvalue()}"
-        return printed.getvalue()
+        printed, said = self.capture.readouterr() if self.capture else ("", "")
+        assert status == 0, f"dvc {' '.join(words)}: exit status {status}\n{printed}\n{said}"
+        return printed
 
     def within(self, folder: str) -> "Verbs":
-        return Verbs(self.project.inside(folder))
+        return Verbs(self.project.inside(folder), self.capture)
 
     def changed(self) -> list[str]:
         """What `git status` lists, of the whole repository."""
@@ -120,9 +120,9 @@ def cloned(origin: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture
-def dvc(cloned: Project) -> Iterator[Verbs]:
+def dvc(cloned: Project, capfd: pytest.CaptureFixture[str]) -> Iterator[Verbs]:
     """The verbs at the root; recipes/ beside it has no data, since nobody pulled any."""
-    verbs = Verbs(cloned)
+    verbs = Verbs(cloned, capfd)
     verbs("pull")
     yield verbs
     assert verbs.changed() == []
