@@ -46,6 +46,10 @@ def main(pictures: tuple[Path, ...], as_json: bool, show: bool) -> None:
     pipeline first. Ends with status 2 if any PICTURE could not be read; the
     others are read all the same.
     """
+    for needed in (PROCESSED, MODEL):
+        if not needed.exists():
+            problem = f"has no {needed}; run predict in the folder of the project, after the pipeline"
+            raise InputError(f"{Path.cwd()}: {problem}")
     classes = read_dataset_description(PROCESSED / DATASET).classes
     normalizer = Normalizer.load(PROCESSED / NORMALIZER)
     network = model.load(MODEL)[1][0]

@@ -150,8 +150,16 @@ def test_a_newline_in_a_name_makes_no_second_line(folder):
 def test_without_a_model_it_says_so(folder):
     (folder / "models/model.npz").unlink()
     result = run("in/a.png")
-    assert result.exit_code == 2 and result.stderr.startswith("predict: models/model.npz: ")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"predict: {folder}: has no models/model.npz; run predict in the folder")
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_outside_the_project_it_names_the_folder_and_what_is_not_in_it(folder, tmp_path_factory, monkeypatch):
+    monkeypatch.chdir(elsewhere := tmp_path_factory.mktemp("elsewhere"))
+    assert run(str(folder / "in/a.png")).stderr == (
+        f"predict: {elsewhere}: has no data/processed; run predict in the folder of the project, after the pipeline\n"
+    )
 
 
 def test_a_model_of_other_images_is_refused(folder):
