@@ -71,11 +71,7 @@ def _judge(pipeline: Pipeline, stage: Stage, roots: list[str]) -> Verdict:
     for dep in stage.deps:
         if not dep.inside or dep.path in started.named or pipeline.producer(dep.path):
             continue
-        if (
-            dep.path.endswith(".py")
-            and dep.path not in verdict.needed
-            and (pipeline.root / dep.path).is_file()
-        ):
+        if dep.path.endswith(".py") and dep.path not in verdict.needed:  # there, or removed
             if verdict.certain:
                 verdict.needless.append(dep.path)
             else:
