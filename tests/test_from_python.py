@@ -26,6 +26,7 @@ from mnistcore.evaluation import metrics
 from mnistcore.evaluation.predictions import Predictions, read_predictions, write_predictions
 from mnistcore.network import initializers, model
 from mnistcore.network.network import Dense, Network
+from mnistcore.report import framing
 from mnistcore.streams import legacy_stream, stream
 from mnistcore.training import optimizers, schedules, stopping
 from mnistcore.training.augmentation import Augmentation, Augmenter
@@ -238,6 +239,9 @@ CALLABLES: list[tuple[Callable, dict[str, object]]] = [
     (idx.read, {"path": "images"}),
     (open_array, {"path": "three.npy", "dtype": "float32", "shape": (None, None)}),
     (save_arrays, {"path": "some.npz", "arrays": {"a": LABELS}}),
+    (framing.Frame, {"shape": (8, 8), "box": 8, "centre": 3.5, "brightest": 16}),
+    (framing.frame_of, {"shape": (8, 8)}),
+    (framing.frame, {"ink": IMAGES, "how": framing.FRAMES[8, 8]}),
     (stream, {"seed": 0, "purpose": "weights"}),
     (legacy_stream, {"seed": 0}),
 ]  # fmt: skip

@@ -5,16 +5,22 @@ of mass. report.js follows `frame` line by line.
 """
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
+from mnistcore.arguments import ArgumentError, Bounds, Checked, NotNegative, check, check_array
 from mnistcore.errors import InputError
 
 ENOUGH_CONTRAST = 0.9  # of full contrast; the data sets' own pictures reach it, so they pass unstretched
 
 
+ROUNDING = 1e-6  # ink is computed, and may be beyond its range by so much
+Side = Annotated[int, Bounds(least=1, most=4096)]
+
+
 @dataclass(frozen=True)
-class Frame:
+class Frame(Checked):
     """How a data set frames its characters.
 
     Attributes
@@ -23,12 +29,21 @@ class Frame:
     box : the side of the square, in pixels, that a character's bounding box fits
     centre : the row and column where its centre of mass comes to lie, to the nearest pixel
     brightest : the pixel value of full ink
+
+    Raises
+    ------
+    ArgumentError : for what is no frame
     """
 
-    shape: tuple[int, int]
-    box: int
-    centre: float
-    brightest: int
+    shape: tuple[Side, Side]
+    box: Side
+    centre: NotNegative
+    brightest: Annotated[int, Bounds(least=1, most=255)]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.box > min(self.shape):
+            raise ArgumentError("Frame", ("box",), f"does not fit in a picture of {self.shape}", self.box)
 
 
 # MNIST's box of 20 and centring by mass: LeCun et al., "Gradient-based learning applied to document
@@ -42,7 +57,7 @@ FRAMES = {
 
 def frame_of(shape: tuple[int, int]) -> Frame:
     """The frame of pictures of this shape; `InputError` when none is known."""
-    shape = (int(shape[0]), int(shape[1]))
+    shape = check(tuple[int, int], shape, "frame_of", "shape")
     if shape not in FRAMES:
         known = " or ".join(f"{rows} x {columns}" for rows, columns in FRAMES)
         raise InputError(
@@ -77,6 +92,10 @@ def frame(ink: np.ndarray, how: Frame) -> np.ndarray:
     ------
     InputError : when there is no ink
     """
+    check(Frame, how, "frame", "how")
+    check_array(ink, "frame", "ink", kinds="f", shape=(None, None))
+    if ink.size and not (ink.min() >= -ROUNDING and ink.max() <= 1 + ROUNDING):
+        raise ArgumentError("frame", ("ink",), f"should be from 0 to 1, is {ink.min():g} to {ink.max():g}")
     rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
     if rows.size == 0:
         raise InputError("blank: there is no ink in it")

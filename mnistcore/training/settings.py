@@ -27,7 +27,7 @@ from mnistcore.training.optimizers import SGD, AnyOptimizer
 from mnistcore.training.schedules import AnySchedule, Constant
 from mnistcore.training.stopping import AnyStopping, Patience
 
-SCANNED = 1 << 22  # bytes of images looked at at a time
+SCANNED = 1 << 20  # bytes of images looked at at a time
 
 
 @dataclass(frozen=True, eq=False)

@@ -205,6 +205,29 @@ def test_processes_of_a_killed_stage_end_by_themselves(tmp_path):
     pytest.fail("checkpoints are still written")
 
 
+@pytest.mark.skipif(not Path("/proc").exists(), reason="needs /proc to tell the processes of a process")
+@pytest.mark.fault(
+    "Killed",
+    "one of the processes that train several seeds killed",
+    "`train: seed …: its process was ended by SIGKILL; run it again to continue`; the others have ended, too",
+)
+def test_the_killed_process_of_a_seed_is_told(tmp_path):
+    folder = make(tmp_path, SECTION.replace("[0]", "[0, 7]").replace("epochs: 6", "epochs: 100000"))
+    process = start(folder, "--workers", "2")
+    while process.poll() is None and len(list(folder.glob("checkpoints/seed-*.npz"))) < 2:
+        time.sleep(0.01)
+    tasks = Path(f"/proc/{process.pid}/task").glob("*/children")
+    children = [int(child) for task in tasks for child in task.read_text().split()]
+    os.kill(children[0], signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    line = err.splitlines()[-1]
+    assert line in [
+        f"train: seed {seed}: its process was ended by SIGKILL; run it again to continue" for seed in (0, 7)
+    ]
+    assert not any(Path(f"/proc/{child}").exists() for child in children)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, a network is trained by one process")
 @pytest.mark.fault(
     "Killed",
