@@ -64,7 +64,9 @@ def test_annotations_name_the_very_line(project: Project) -> None:
         "::error file=params.yaml,line=6,",
     ]
     found = project.check("deps", "--github")
-    assert "::error file=dvc.yaml,line=4,title=dvc-checks deps::make: lib.py is missing in deps" in found.output
+    assert (
+        "::error file=dvc.yaml,line=4,title=dvc-checks deps::make: lib.py is missing in deps" in found.output
+    )
     project.replace("dvc.yaml", "      - make.py\n", "      - make.py\n      - lib.py\n      - other.py\n")
     project.write({"other.py": ""})
     found = project.check("deps", "--github")
@@ -78,13 +80,20 @@ def test_a_project_in_a_folder_is_annotated_from_the_top(project: Project, tmp_p
     assert "::error file=repository/dvc.yaml,line=4," in found.output
 
 
-def test_a_foreign_name_is_no_command_and_no_markup(project: Project, monkeypatch: Any, tmp_path: Path) -> None:
+def test_a_foreign_name_is_no_command_and_no_markup(
+    project: Project, monkeypatch: Any, tmp_path: Path
+) -> None:
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path / "summary.md"))
     name = "x\\n::set-output name=a::b <img src=x> @everybody"
     project.replace("params.yaml", "other:", f'"{name}":')
     found = project.check("effects", "--github")
     assert not [line for line in found.output.splitlines() if line.startswith("::set-output")]
-    assert "\\n" not in [line for line in found.output.splitlines() if line.startswith("::error")][-1].partition("::")[0]
+    assert (
+        "\\n"
+        not in [line for line in found.output.splitlines() if line.startswith("::error")][-1].partition("::")[
+            0
+        ]
+    )
     summary = (tmp_path / "summary.md").read_text()
     assert "<img" not in summary and "@everybody" not in summary
 

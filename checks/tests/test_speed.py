@@ -28,7 +28,9 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         files = {f"lib/p{p}/__init__.py": "" for p in range(MODULES // 10)} | {"lib/__init__.py": ""}
         for number in range(MODULES):
             package, module = divmod(number, 10)
-            below = f"from lib.p{package}.m{module + 1} import value\n" if module % 3 != 2 and module < 9 else ""
+            below = (
+                f"from lib.p{package}.m{module + 1} import value\n" if module % 3 != 2 and module < 9 else ""
+            )
             body = "".join(f"def f{i}(x):\n    return [x * {i} for _ in range({i})]\n\n" for i in range(20))
             files[f"lib/p{package}/m{module}.py"] = f"import json\nimport os\n{below}value = {number}\n{body}"
         stages, locked = ["stages:\n"], ["schema: '2.0'\nstages:\n"]
