@@ -1,5 +1,6 @@
 """The import walk agrees with Python: on the files it names, and on those it does not."""
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -176,11 +177,11 @@ def really_loaded(root: Path, command: str) -> set[str]:
         "descriptor = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)\n"
         "sys.addaudithook(hear)\n"
     )
-    words = command.replace("python", sys.executable, 1)
+    words = command.replace("python", shlex.quote(sys.executable), 1)
     if words.startswith("PYTHONPATH="):
-        words = words.replace("PYTHONPATH=", f"PYTHONPATH={hook}:", 1)
+        words = words.replace("PYTHONPATH=", f"PYTHONPATH={shlex.quote(str(hook))}:", 1)
     else:
-        words = f"PYTHONPATH={hook} {words}"
+        words = f"PYTHONPATH={shlex.quote(str(hook))} {words}"
     subprocess.run(  # noqa: S602  by a shell, as DVC runs a stage
         words,
         shell=True,
@@ -188,7 +189,7 @@ def really_loaded(root: Path, command: str) -> set[str]:
         check=True,
         env={"PYTHONDONTWRITEBYTECODE": "1"},
     )
-    return {str(Path(line).relative_to(root)) for line in (hook / "log").read_text().split()}
+    return {str(Path(line).relative_to(root)) for line in (hook / "log").read_text().splitlines()}
 
 
 def test_both_sides_of_a_try_count(tmp_path: Path) -> None:

@@ -582,7 +582,9 @@ class TestNpm:
             folder = tmp_path / "bin"
             folder.mkdir(exist_ok=True)
             script = folder / "npm"
-            script.write_text(f"#!{sys.executable}\nimport shutil, sys, time\n{code}\n")
+            # Read by a shell, then, the same file, by Python: a line #! would end at a space of the path.
+            start = f"#!/bin/sh\n'''exec' '{sys.executable}' \"$0\" \"$@\"\n' '''\n"
+            script.write_text(f"{start}import shutil, sys, time\n{code}\n", encoding="utf-8")
             script.chmod(0o755)
             monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
 
