@@ -22,7 +22,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, BaseOptimizer, SGDOptimizer
 from sklearn.utils import shuffle
 from sklearn.utils._param_validation import Interval, StrOptions
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from mnistcore.engine import shared_memory
 from mnistcore.engine.division import Division
@@ -41,6 +41,8 @@ from mnistcore.training.schedules import Schedule
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
 LOSSES = {"softmax": ("softmax", "cross-entropy"), "logistic": ("sigmoid", "binary-cross-entropy")}
 STEPS = 64  # from one evaluation of the losses to the next
+# Multiplications of a step that several workers share unasked, and how many workers at most.
+WORTH_SHARING, MOST_WORKERS = 1 << 21, 4
 
 
 class Unsupported(InputError, ValueError):
@@ -89,10 +91,11 @@ class MLPClassifier(neural_network.MLPClassifier):
         What the learning rate is multiplied by over the `max_iter` epochs, with either solver, on top of what
         `learning_rate` does to it.
 
-    workers : int, default=1
-        Processes that share the work of each step. With one, the work is done in the calling process, and matrix
-        products take as many threads as the process allows BLAS. With several, each takes one thread; that is
-        faster where there are processors for them. Where processes cannot be forked safely, one does the work.
+    workers : int, default=None
+        Processes that share the work of each step. With 1, the work is done in the calling process, and matrix
+        products take as many threads as the process allows BLAS. With several, forked from the calling process,
+        each takes one thread. None: as many as BLAS may take threads, up to 4, where a step is long enough to
+        share. Where processes cannot be forked safely, one does the work.
 
     Examples
     --------
@@ -108,7 +111,7 @@ class MLPClassifier(neural_network.MLPClassifier):
         "drop_rate": [Interval(Real, 0, 1, closed="left"), "array-like"],
         "augmentation": [Augmentation, None],
         "schedule": [Schedule, None],
-        "workers": [Interval(Integral, 1, None, closed="left")],
+        "workers": [Interval(Integral, 1, None, closed="left"), None],
     }
 
     coefs_: list[np.ndarray]
@@ -144,7 +147,7 @@ class MLPClassifier(neural_network.MLPClassifier):
         drop_rate=0.0,
         augmentation=None,
         schedule=None,
-        workers=1,
+        workers=None,
     ):
         super().__init__(
             hidden_layer_sizes=hidden_layer_sizes,
@@ -323,8 +326,9 @@ class _Epochs:
 
         plain = isinstance(optimizer.rule, SGD) and not estimator.alpha
         single = self.size == 1 and plain
-        division = Division(network, self.size, 1 if single else estimator.workers)
-        self.team = Team(min(estimator.workers, division.shards))
+        workers = estimator.workers or _usual_workers(self.size * len(network.parameters))
+        division = Division(network, self.size, 1 if single else workers)
+        self.team = Team(min(workers, division.shards))
         self.network = network = network if self.team.workers == 1 else shared_memory.shared(network)
         weighted = weights is not None
         descent = Descent(optimizer.rule, l2=estimator.alpha, weighted=weighted, l2_reduced=True)
@@ -425,3 +429,11 @@ class _Epochs:
     def memory(self) -> tuple[np.ndarray, int]:
         """What the optimiser remembers, and its steps so far."""
         return self.stepper.update.slots.copy(), self.stepper.update.steps
+
+
+def _usual_workers(multiplications: int) -> int:
+    """As many as BLAS may take threads, which scikit-learn's own would; so whoever limits those limits these."""
+    if multiplications < WORTH_SHARING:
+        return 1
+    threads = [found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"]
+    return min(max(threads, default=1), MOST_WORKERS)
