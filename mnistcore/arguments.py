@@ -53,7 +53,9 @@ class ArgumentError(InputError):
 
     def line(self, owner: str = "", shown: Callable[[object], str] = shown) -> str:
         """The line, as of another owner, and with the value shown otherwise."""
-        value = [*self.value] if isinstance(self.value, tuple) else self.value  # as its writer may have written it
+        value = (
+            [*self.value] if isinstance(self.value, tuple) else self.value
+        )  # as its writer may have written it
         tail = "" if value is NOTHING else f", is {shown(value)}"
         where = ".".join(filter(None, [owner, *map(str, self.path)]))
         return f"{where}: {self.problem}{tail}" if where else f"{self.problem}{tail}"
@@ -193,7 +195,7 @@ def check_dtype(value: Any, owner: str) -> np.dtype:
     """
     try:
         dtype = np.dtype(value if value is not None else "")
-    except (TypeError, ValueError):
+    except Exception:  # somebody's own object may fail in any way
         raise ArgumentError(owner, ("dtype",), "should be 'float32' or 'float64'", value) from None
     check(Precision, dtype.name if dtype.isnative else dtype.str, owner, "dtype")
     return dtype

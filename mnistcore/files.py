@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from mnistcore.errors import InputError
+
 
 @contextmanager
 def replacing(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]:
@@ -24,8 +26,14 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]:
     ----------
     path : the final name
     mode : "wb", or "w" for UTF-8 text with "\\n" line ends on every system
+
+    Raises
+    ------
+    InputError : a path that ends in no name
     """
     path = Path(path)
+    if not path.name:
+        raise InputError(f"{path}: is no name of a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")

@@ -35,7 +35,7 @@ from mnistcore.training.optimizers import SGD, Adam, Momentum
 from mnistcore.training.run import train
 from mnistcore.training.settings import Averaging, Examples, Settings
 
-CALLS, MANY = 400, 20_000  # of the property, quick and slow
+CALLS, MANY = 400, 10_000  # of the property, quick and slow
 SECONDS = 2  # of this process, for a call
 
 IMAGES = np.random.default_rng(0).random((12, 4), np.float32)
