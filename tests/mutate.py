@@ -1,9 +1,9 @@
 """Defects on purpose: does a test notice? By hand, not in CI: `python tests/mutate.py --count 200 --seed 0`.
 
 Small random changes (another operator, a constant, a condition turned round, a statement left out) are made one at
-a time in a copy of the project, over the rooms of the core named below. Each is run against the tests that execute
-the changed line, quickest first, until one fails. Which test executes which line is measured once, and kept in the
-folder with the copy and the results: a run that was stopped goes on where it was, over the same code.
+a time in a copy of the project, over the rooms of the core named below, and each is run against the tests named
+for it until one fails. Copy and results stay in a folder: a run that was stopped goes on where it was, over the same
+code.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -23,11 +24,46 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("network", "training", "engine", "data", "evaluation")
-# Tests that run the core in processes of their own are not seen by the measurement; a room's are tried in the end.
-TESTS = {room: [f"tests/{room}"] for room in ROOMS}
-TESTS["engine"].append("tests/training")
-TESTS["network"] += ["tests/training/test_gradients.py", "tests/engine/test_against_textbook.py"]
-LIMIT = 240  # seconds for one defect: what hangs is found
+# The tests of a module, or of any other in its room; the likeliest to notice first.
+OF_A_STEP = (
+    "training/test_gradients.py",
+    "training/test_training.py",
+    "training/test_against_sklearn.py",
+    "training/test_streaming.py",
+    "engine/test_team.py",
+    "engine/test_against_textbook.py",
+)
+OF_DOWNLOADS = ("data/test_download.py", "stages/test_fetch.py")
+TESTS = {
+    "network": ("training/test_gradients.py", "network", *OF_A_STEP),
+    "training": (*OF_A_STEP, "training", "stages/test_train.py"),
+    "training/augmentation": (
+        "training/test_augment.py",
+        "training/test_training.py",
+        "stages/test_train.py",
+    ),
+    "training/checkpoint": (
+        "training/test_training_faults.py",
+        "training/test_training.py",
+        "stages/test_train.py",
+    ),
+    "engine": (*OF_A_STEP, "training", "engine"),
+    "data": (
+        "data/test_batches.py",
+        "data/test_classes.py",
+        "stages/test_batch.py",
+        "stages/test_preprocess.py",
+    ),
+    "data/normalization": ("data/test_normalize.py", "stages/test_preprocess.py"),
+    "data/idx": ("data/test_idx.py", "data/test_classes.py", "stages/test_preprocess.py"),
+    "data/gzipped": ("data/test_idx.py", *OF_DOWNLOADS),
+    "data/datasets": OF_DOWNLOADS,
+    "data/download": OF_DOWNLOADS,
+    "data/sources": OF_DOWNLOADS,
+    "data/urls": OF_DOWNLOADS,
+    "evaluation": ("evaluation", "stages/test_evaluate_and_plot.py"),
+}
+LIMIT, CPU_LIMIT = 1200, 180  # seconds for one defect, also of processor time: what hangs is found
 
 COMPARISONS = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -124,62 +160,7 @@ def _changed(node: ast.AST) -> Iterator[str]:
         yield "break"
 
 
-# --- which test executes which line ----------------------------------------------------------------
-
-
-class Lines:
-    """A pytest plugin: the lines of the core that each test executes, and how long it takes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.core, self.found = str(folder / "mnistcore") + os.sep, {}
-
-    def pytest_runtest_protocol(self, item, nextitem):
-        from _pytest.runner import runtestprotocol
-
-        lines: set[tuple[str, int]] = set()
-
-        def local(frame, event, argument):
-            if event == "line":
-                lines.add((frame.f_code.co_filename, frame.f_lineno))
-            return local
-
-        def trace(frame, event, argument):
-            if frame.f_code.co_filename.startswith(self.core):
-                lines.add((frame.f_code.co_filename, frame.f_lineno))
-                return local
-            return None
-
-        begun = time.monotonic()
-        sys.settrace(trace)
-        try:
-            item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-            reports = runtestprotocol(item, nextitem=nextitem, log=True)
-            item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-        finally:
-            sys.settrace(None)
-        if all(report.passed for report in reports):
-            places = sorted(f"mnistcore/{file.removeprefix(self.core)}:{line}" for file, line in lines)
-            self.found[item.nodeid] = {"seconds": time.monotonic() - begun, "lines": places}
-        return True
-
-
-def measure(copy: Path, rooms: list[str]) -> dict[str, dict]:
-    """Run all tests of the rooms once, in a process forked from this one."""
-    lines = Lines(copy)
-    out = copy.parent / "lines.json"
-    if not out.exists():
-        paths = [path for room in rooms for path in TESTS[room]]
-
-        def run() -> int:
-            import pytest
-
-            status = pytest.main(["-q", "-p", "no:cacheprovider", *dict.fromkeys(paths)], plugins=[lines])
-            out.write_text(json.dumps(lines.found))
-            return status
-
-        print("measuring which test executes which line", flush=True)
-        in_a_fork(run, copy, copy.parent / "lines.log", limit=3600)
-    return json.loads(out.read_text())
+# --- one defect after the other -------------------------------------------------------------------
 
 
 def in_a_fork(run, folder: Path, log: Path, limit: float) -> int | None:
@@ -187,13 +168,18 @@ def in_a_fork(run, folder: Path, log: Path, limit: float) -> int | None:
     child = os.fork()
     if child == 0:
         os.setsid()
+        resource.setrlimit(resource.RLIMIT_CPU, (CPU_LIMIT, CPU_LIMIT))
         output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.chdir(folder)
         sys.path[:] = [
             str(folder),
-            *(path for path in sys.path if path not in (str(ROOT), str(ROOT / "tests"), "")),
+            *(
+                path
+                for path in sys.path
+                if not path.startswith(str(ROOT) + "/tests") and path not in (str(ROOT), "")
+            ),
         ]
         os.environ["PYTHONPATH"] = str(folder)
         status = 70
@@ -217,44 +203,31 @@ def in_a_fork(run, folder: Path, log: Path, limit: float) -> int | None:
     return os.waitstatus_to_exitcode(status)
 
 
-# --- one defect after the other --------------------------------------------------------------------
-
-
-def try_one(defect: Defect, copy: Path, measured: dict[str, dict]) -> tuple[str, str]:
+def try_one(defect: Defect, copy: Path) -> tuple[str, str]:
     """ "found" or "survived", and by what."""
-    place = f"{defect.file}:{defect.line}"
-    room = defect.file.split("/")[1]
-    seeing = sorted((test["seconds"], name) for name, test in measured.items() if place in test["lines"])
-    quick = [name for _, name in seeing]
-    path = copy / defect.file
+    path, log = copy / defect.file, copy.parent / "last.log"
     source = path.read_bytes()
-    log = copy.parent / "last.log"
+    _, room, module = defect.file.removesuffix(".py").split("/")
+    tests = [f"tests/{name}" for name in TESTS.get(f"{room}/{module}", TESTS.get(room, ()))]
+
+    def run() -> int:
+        import pytest
+
+        return pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--tb=no", *tests])
+
     try:
         path.write_bytes(source[: defect.start] + defect.new.encode() + source[defect.end :])
-        for tests in (quick, TESTS[room]):
-            if not tests:
-                continue
-
-            def run(tests: list[str] = tests) -> int:
-                import pytest
-
-                return pytest.main(
-                    ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:randomly", "--tb=no", *tests]
-                )
-
-            status = in_a_fork(run, copy, log, LIMIT)
-            if status is None:
-                return "found", "a hang"
-            if status != 0:
-                lines = [
-                    line
-                    for line in log.read_text(errors="replace").splitlines()
-                    if line.startswith(("FAILED", "ERROR"))
-                ]
-                return "found", lines[0][:160] if lines else f"status {status}"
-        return "survived", f"{len(quick)} tests execute the line"
+        status = in_a_fork(run, copy, log, LIMIT)
     finally:
         path.write_bytes(source)
+    if status == 0:
+        return "survived", ""
+    if status is None:
+        return "found", "a hang"
+    failed = [
+        line for line in log.read_text(errors="replace").splitlines() if line.startswith(("FAILED", "ERROR"))
+    ]
+    return "found", failed[0][:160] if failed else f"status {status}"
 
 
 def copied(folder: Path) -> Path:
@@ -288,7 +261,6 @@ def main() -> None:
     for name in ("hypothesis", "numpy", "pytest", "sklearn.neural_network"):
         __import__(name)  # once, here; the forks have them
     rooms = options.room or list(ROOMS)
-    measured = measure(copy, rooms)
 
     everything = [
         defect
@@ -304,7 +276,7 @@ def main() -> None:
         if time.monotonic() > end or (known and not (options.again and known["outcome"] == "survived")):
             continue
         begun = time.monotonic()
-        outcome, by = try_one(defect, copy, measured)
+        outcome, by = try_one(defect, copy)
         results[str(number)] = {"outcome": outcome, "by": by, "seconds": round(time.monotonic() - begun, 1)}
         book.write_text(json.dumps(results, indent=1))
         print(f"{number:4} {outcome:8} {defect.file}:{defect.line}: {by}", flush=True)
