@@ -119,7 +119,7 @@ def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) 
         for name, array in arrays.items():
             array, start = np.asarray(array, order="C"), io.BytesIO()
             np.lib.format.write_array_header_1_0(start, np.lib.format.header_data_from_array_1_0(array))
-            data = memoryview(array.reshape(-1).view(np.uint8))
+            data = array.reshape(-1).view(np.uint8).data
             member = f"{name}.npy".encode("ascii")
             checksum = zlib.crc32(data, zlib.crc32(start.getvalue()))
             size = start.tell() + len(data)

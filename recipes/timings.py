@@ -70,9 +70,9 @@ def _ours(name: str) -> Callable[[], float]:
         raise InputError(f"{name}: {error}; `dvc repro batch@{name}` in recipes/ makes its data") from None
     finally:
         os.chdir(before)
-    network = Network(
-        description.features, section.layers, section.loss, section.precision
-    ).initialize(stream(section.seeds[0], "weights"))
+    network = Network(description.features, section.layers, section.loss, section.precision).initialize(
+        stream(section.seeds[0], "weights")
+    )
     settings = section.settings(description.batch_size, description.remainder, description.image_shape)
     settings = dataclasses.replace(settings, epochs=1)
     examples = Examples(part.images, part.labels)

@@ -55,7 +55,8 @@ class BatchesDescription(Checked):
         rows, columns = self.image_shape
         if rows * columns != self.features:
             raise ArgumentError("BatchesDescription", ("image_shape",), f"not of {self.features} features")
-        for name, remainder in (("train", self.remainder), ("validation", "keep")):
+        remainders: dict[str, Remainder] = {"train": self.remainder, "validation": "keep"}
+        for name, remainder in remainders.items():
             size = getattr(self, name)
             if size != size_of(size.examples, self.batch_size, remainder):
                 raise ArgumentError(

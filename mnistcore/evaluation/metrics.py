@@ -250,7 +250,8 @@ def over_seeds(summaries: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]
             each = [one.get(name) for one in summaries]
             for place, value in enumerate(each):
                 check(float, value, "over_seeds", "summaries", place, name)
-            spread[name] = {"mean": float(np.mean(each)), "sd": float(np.std(each, ddof=1)), "each": each}
+            values = np.array(each, np.float64)
+            spread[name] = {"mean": float(values.mean()), "sd": float(values.std(ddof=1)), "each": each}
     return spread
 
 

@@ -235,7 +235,8 @@ def _paper(colours: np.ndarray) -> np.ndarray:
     )
     values = blocks.reshape(-1, 3)
     off = np.abs(values - np.median(values, axis=0))
-    fits = (off <= np.maximum(0.35, 3 * np.median(off, axis=0))).all(axis=1)
+    fits = np.all(off <= np.maximum(0.35, 3 * np.median(off, axis=0)), axis=1)
+    factors = np.zeros((surface.shape[1], 3))
     for _ in range(8):
         factors = np.linalg.lstsq(surface[fits], values[fits], rcond=None)[0]
         off = np.abs(values - surface @ factors).max(axis=1)
@@ -269,7 +270,8 @@ def _components(mask: np.ndarray) -> tuple[np.ndarray, list[_Component]]:
     """What may be digits in a mask of ink: the number of each pixel's component, and the components."""
     height, width = mask.shape
     mask = _unruled(_unruled(mask).T).T
-    numbers, _ = ndimage.label(mask, structure=np.ones((3, 3)))
+    numbers = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, structure=np.ones((3, 3)), output=numbers)
     areas = np.bincount(numbers.ravel())
     inside, smallest = [], max(5, SPECK * height)
     for number, (rows, columns) in enumerate(ndimage.find_objects(numbers), 1):
@@ -303,13 +305,14 @@ def _unruled(mask: np.ndarray) -> np.ndarray:
             best, lines, place = score, long, at
     if not best:
         return mask
-    runs, _ = ndimage.label(mask, structure=[[0, 1, 0]] * 3)  # down the columns
+    runs = np.zeros(mask.shape, np.int32)
+    ndimage.label(mask, structure=[[0, 1, 0]] * 3, output=runs)  # down the columns
     length = np.bincount(runs.ravel())[runs[rows, columns]]
     thickness = float(np.median(length[lines[place]]))
     if thickness > max(3, 0.025 * height):
         return mask
     beside = ndimage.binary_dilation(lines)
-    gone = beside[place] & (length <= 1.6 * thickness + 1)
+    gone = np.asarray(beside, bool)[place] & (length <= 1.6 * thickness + 1)
     mask = mask.copy()
     mask[rows[gone], columns[gone]] = False
     return mask
