@@ -16,6 +16,7 @@ gives the outputs of the network as it then stands.
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 from numpy.random import RandomState

@@ -48,7 +48,11 @@ def test_a_field_added_to_the_core_is_a_key_of_params_yaml(tmp_path: Path) -> No
         shutil.copytree(ROOT / package, tmp_path / package)
     for name, before, after in (
         ("settings", "    l2: NotNegative = 0.0\n", "    l2: NotNegative = 0.0\n    jitter: Part = 0.25\n"),
-        ("optimizers", "    momentum: Part = 0.9\n", "    momentum: Part = 0.9\n    floor: NotNegative = 0.5\n"),
+        (
+            "optimizers",
+            "    momentum: Part = 0.9\n",
+            "    momentum: Part = 0.9\n    floor: NotNegative = 0.5\n",
+        ),
     ):
         module = tmp_path / f"mnistcore/training/{name}.py"
         text = module.read_text()
@@ -67,7 +71,12 @@ def test_a_field_added_to_the_core_is_a_key_of_params_yaml(tmp_path: Path) -> No
         script = tmp_path / "stages/train.py"
         environment = os.environ | {"PYTHONPATH": str(tmp_path)}
         return subprocess.run(
-            [sys.executable, script], env=environment, capture_output=True, text=True, timeout=120, check=False
+            [sys.executable, script],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
 
     momentum = "optimizer: {name: momentum, learning_rate: 0.1, momentum: 0.5"
@@ -79,7 +88,10 @@ def test_a_field_added_to_the_core_is_a_key_of_params_yaml(tmp_path: Path) -> No
     logged = YAML(typ="safe").load(Path("reports/curves/params.yaml"))
     assert logged["jitter"] == 0.25 and logged["optimizer"]["floor"] == 0.5
     for changed, line in (
-        (f"{momentum}, floor: -1}}", "params.yaml: train.optimizer.floor: should be greater than or equal to 0, is -1.0"),
+        (
+            f"{momentum}, floor: -1}}",
+            "params.yaml: train.optimizer.floor: should be greater than or equal to 0, is -1.0",
+        ),
         (f"{momentum}}}\n  jitter: 1", "params.yaml: train.jitter: should be less than 1, is 1.0"),
         (f"{momentum}}}\n  jiter: 0.5", "params.yaml: train.jiter: unknown key; did you mean 'jitter'?"),
     ):
@@ -123,7 +135,13 @@ def test_what_is_written_is_read_again(read: Callable[[str, str], Train]) -> Non
     section = read(OLD, "optimizer: {name: adam, learning_rate: 1}\n  stopping: {name: patience, epochs: 1}")
     plain = written(section)
     assert build(Train, plain) == section
-    assert plain["optimizer"] == {"name": "adam", "learning_rate": 1.0, "beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8}
+    assert plain["optimizer"] == {
+        "name": "adam",
+        "learning_rate": 1.0,
+        "beta1": 0.9,
+        "beta2": 0.999,
+        "epsilon": 1e-8,
+    }
     assert list(plain)[:6] == ["seeds", "generator", "precision", "layers", "loss", "reduction"]
     assert "batch_size" not in plain and "augmenter" not in plain
 
@@ -139,7 +157,9 @@ def test_a_class_added_to_a_table_is_a_name(
     assert issubclass(Noisy, Checked)
     section = read(OLD, "optimizer: {name: noisy, learning_rate: 0.1, noise: 2}")
     assert section.how.optimizer == Noisy(0.1, 2.0)
-    with pytest.raises(InputError, match=r"train\.optimizer\.noise: should be less than or equal to 3, is 4\.0"):
+    with pytest.raises(
+        InputError, match=r"train\.optimizer\.noise: should be less than or equal to 3, is 4\.0"
+    ):
         read(OLD, "optimizer: {name: noisy, learning_rate: 0.1, noise: 4}")
 
 
