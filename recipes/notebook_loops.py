@@ -117,7 +117,7 @@ def batches_of_100(
 def relu256(images: np.ndarray, targets: np.ndarray, random: RandomState, keep: float = 0.45) -> Epochs:
     """784-256-256-10 with dropout, batches of 128 as matrices: mnist-relu256."""
     sizes = [images.shape[1], 256, 256, targets.shape[1]]
-    bounds = [np.sqrt(6 / (i + o)) for i, o in zip(sizes, sizes[1:], strict=False)]
+    bounds = [np.sqrt(6 / (i + o)) for i, o in pairwise(sizes)]
     weights = [random.uniform(-b, b, (i, o)) for b, i, o in zip(bounds, sizes, sizes[1:], strict=False)]
     biases = [np.zeros((1, o)) for o in sizes[1:]]
     bands = [0.01504, 0.01362, 0.01288, 0.0120, 0.0114, 0.01101]
@@ -159,7 +159,7 @@ def sigmoid100(images: np.ndarray, targets: np.ndarray, random: RandomState, sca
     The derivative goes through Python, number by number, as the notebook's did.
     """
     sizes = [images.shape[1], 100, 100, targets.shape[1]]
-    weights = [random.standard_normal((i, o)) for i, o in zip(sizes, sizes[1:], strict=False)]
+    weights = [random.standard_normal((i, o)) for i, o in pairwise(sizes)]
     if scaled:
         weights = [w / np.sqrt(len(w)) for w in weights]
     velocities = [np.zeros_like(w) for w in weights]
@@ -192,7 +192,7 @@ def sigmoid100(images: np.ndarray, targets: np.ndarray, random: RandomState, sca
 def digits_relu200(images: np.ndarray, targets: np.ndarray, random: RandomState) -> Epochs:
     """64-200-150-10, relu and softmax, one example at a time as np.matrix columns: digits-relu200."""
     sizes = [images.shape[1], 200, 150, targets.shape[1]]
-    drawn = [random.normal(0, 0.1, (i, o)) for i, o in zip(sizes, sizes[1:], strict=False)]
+    drawn = [random.normal(0, 0.1, (i, o)) for i, o in pairwise(sizes)]
     weights = [np.asmatrix(w.T) for w in drawn]
     biases = [np.asmatrix(random.normal(0, 0.1, (1, o))).T for o in sizes[1:]]
 

@@ -124,7 +124,10 @@ def test_aliases_for_gigabytes_take_little_memory(project: Project, file: str) -
 def test_what_a_remote_would_run_is_not_run(project: Project, tmp_path: Path) -> None:
     """AWS's configuration and WebDAV's token name programs: from .dvc/config, they are not asked for."""
     value = "a" * 32
-    locked = FILES["dvc.lock"] + f"    outs:\n    - path: out\n      hash: md5\n      md5: {value}\n      size: 1\n"
+    locked = (
+        FILES["dvc.lock"]
+        + f"    outs:\n    - path: out\n      hash: md5\n      md5: {value}\n      size: 1\n"
+    )
     for setting in ("configpath = ../aws", f"bearer_token_command = touch {tmp_path}/run"):
         kind = "s3://bucket/x" if "configpath" in setting else "webdavs://127.0.0.1/x"
         write(project, {
@@ -147,13 +150,23 @@ def test_damaged_arrays_are_no_pictures(tmp_path: Path) -> None:
 
 
 TABLES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5) | st.sampled_from(["src", "..", "a/b", "\0"]),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(
-        st.sampled_from(["setuptools", "packages", "find", "where", "poetry", "from", "hatch", "build", "targets"])
-        | st.sampled_from(["wheel", "pdm", "uv", "package-dir", "build-backend", "module-root", "tool", ""]),
-        inner,
-        max_size=4,
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=5)
+    | st.sampled_from(["src", "..", "a/b", "\0"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["setuptools", "packages", "find", "where", "poetry", "from", "hatch", "build", "targets"]
+            )
+            | st.sampled_from(
+                ["wheel", "pdm", "uv", "package-dir", "build-backend", "module-root", "tool", ""]
+            ),
+            inner,
+            max_size=4,
+        )
     ),
     max_leaves=20,
 )
@@ -222,7 +235,24 @@ SEEDS = {
 
 def mutated(seed: bytes, random: Any) -> bytes:
     """The seed with a few of its parts cut, doubled, or exchanged for others."""
-    tokens = [b"\0", b"\xff", b"[", b"{", b"]", b"}", b":", b": ", b"-", b"\n", b"&a ", b"*a", b"null", b"${", b"1e999", b"'"]
+    tokens = [
+        b"\0",
+        b"\xff",
+        b"[",
+        b"{",
+        b"]",
+        b"}",
+        b":",
+        b": ",
+        b"-",
+        b"\n",
+        b"&a ",
+        b"*a",
+        b"null",
+        b"${",
+        b"1e999",
+        b"'",
+    ]
     text = bytearray(seed)
     for _ in range(random.randint(1, 4)):
         at = random.randrange(len(text) + 1)

@@ -17,7 +17,9 @@ def test_a_divisor_that_is_not_given_is_the_largest_pixel():
     images[1, 0, 1] = 16
     fitted = fit("divide", [images[:1], images[1:]], (2, 2), "float32")
     assert vars(fitted).keys() == vars(divide(16, (2, 2), "float32")).keys()
-    assert fitted.method == "divide" and fitted.scale.tolist() == [16] * 4 and fitted.offset.tolist() == [0] * 4
+    assert (
+        fitted.method == "divide" and fitted.scale.tolist() == [16] * 4 and fitted.offset.tolist() == [0] * 4
+    )
     assert fit("divide", [images[:1]], (2, 2), "float32").scale.tolist() == [1] * 4  # black throughout
 
 
