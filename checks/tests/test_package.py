@@ -10,9 +10,9 @@ import pytest
 import dvc_checks
 
 SOURCES = sorted(Path(dvc_checks.__file__).parent.glob("*.py"))
-# What pyproject.toml names, and what DVC itself requires; NumPy, threadpoolctl only where a project has them.
+# What pyproject.toml names, and what DVC itself requires; the others only where they are there.
 OTHERS = {"click", "configobj", "dvc", "dvc_data", "networkx", "packaging", "ruamel", "voluptuous"}
-IF_THERE = {"numpy", "threadpoolctl"}
+IF_THERE = {"numpy", "threadpoolctl", "yaml"}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
