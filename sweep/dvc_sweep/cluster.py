@@ -27,6 +27,8 @@ def local(workers: int, folder: Path) -> Iterator[str]:
     settings = {
         "distributed.nanny.pre-spawn-environ": {},
         "distributed.worker.profile.enabled": False,
+        # A laptop that was asleep has been silent for hours. The end of a process here shows in its connection.
+        "distributed.scheduler.worker-ttl": None,
         # What a clone of the project needs of the disk is not for Dask to judge.
         "distributed.worker.memory.spill": False,
     }

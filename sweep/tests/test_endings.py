@@ -3,6 +3,7 @@
 Scheduler and workers are processes of their own on loopback.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -108,6 +109,24 @@ def test_a_second_ctrl_c_ends_at_once(project: Project) -> None:
     driver.wait(10)
     assert driver.returncode == 130 and time.monotonic() - before < 2
     until(lambda: not any(map(alive, below)), 20)
+
+
+@pytest.mark.slow
+def test_a_machine_that_was_asleep_goes_on(project: Project) -> None:
+    """All processes stop for longer than Dask waits for a sign of life (here a second; five minutes otherwise)."""
+    project.environment["DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL"] = "1s"
+    project.write("grid.yaml", SLOW)
+    project.commit()
+    driver = project.start("dvc-sweep", "run", "grid.yaml", "--workers", "1")
+    until(lambda: project.ended("grid") >= 1)
+    everybody = [driver.pid, *children(driver.pid)]
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        for process in everybody:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
+        time.sleep(5)
+    told = told_by(driver)
+    assert driver.returncode == 0 and "grid: 6 trials: 6 complete" in told, told
 
 
 @pytest.mark.slow
