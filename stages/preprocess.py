@@ -52,7 +52,7 @@ def main() -> None:
 
     \b
     preprocess.normalization in params.yaml is one of
-      divide        by preprocess.divisor; null: the largest pixel of the training images
+      divide        by preprocess.divisor (null: by the brightest training pixel)
       min-max       each pixel to 0 … 1
       standardize   each pixel to mean 0, standard deviation 1
     """

@@ -87,7 +87,7 @@ def test_the_ground_floor_stands_on_itself() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["dropout", "optimizers", "schedules", "stopping", "augmentation", "checkpoint"]
+    "module", ["dropout", "schedules", "stopping", "augmentation", "checkpoint"]
 )
 def test_a_part_of_training_knows_no_engine(module: str) -> None:
     """Not for a type either: the run alone puts them together."""
