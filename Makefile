@@ -7,7 +7,7 @@ INSTALL = if uv --version >/dev/null 2>&1; then uv pip install --quiet --python 
 	else $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check "$$@"; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-slow lint check recipes sweep bench lock dist
+.PHONY: help repro test test-slow lint check recipes sweep bench lock dist release
 
 help:            ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -73,6 +73,12 @@ dist: .venv/.lint  ## build the wheel and the sdist of each distribution into di
 	for folder in . ./checks ./sweep; do \
 		$(BIN)/uv build --quiet --no-build-isolation --offline --python $(BIN)/python --out-dir dist $$folder || exit; done
 	$(BIN)/twine check --strict dist/*
+
+# `gto` reads and writes such tags, and `dvc artifacts get` finds the model by them; without VERSION, the next patch.
+release: $(READY)  ## tag this commit as a version of the model: make release VERSION=v1.0.0
+	@PATH="$(CURDIR)/$(BIN):$$PATH"; export PATH; \
+	test -z "$$(git status --porcelain --untracked-files=no)" || { echo "release: some changes are in no commit; commit them first" >&2; exit 2; }; \
+	dvc-checks lock && gto register digits $(if $(VERSION),--version $(VERSION))
 
 # Only what is new or asked for moves: `make lock UPGRADE="--upgrade-package dvc"`.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
