@@ -13,7 +13,9 @@ README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8"
 
 
 def blocks(language: str) -> list[str]:
-    section = README.partition("\n## What they print\n")[2].partition("\n## What you would use otherwise\n")[0]
+    section = README.partition("\n## What they print\n")[2].partition("\n## What you would use otherwise\n")[
+        0
+    ]
     return re.findall(rf"^```{language}\n(.*?)^```$", section, re.DOTALL | re.MULTILINE)
 
 
@@ -48,10 +50,14 @@ def test_the_examples_print_what_stands_there(project: Project) -> None:
 
 
 def test_the_hooks_of_pre_commit_are_commands(project: Project) -> None:
-    (hooks,) = [YAML(typ="safe").load(block)["repos"][0]["hooks"] for block in blocks("yaml") if "repos:" in block]
+    (hooks,) = [
+        YAML(typ="safe").load(block)["repos"][0]["hooks"] for block in blocks("yaml") if "repos:" in block
+    ]
     assert [project.check(*hook["entry"].split()[1:]).exit_code for hook in hooks] == [1, 0]
 
 
 def test_the_job_for_github_has_six_lines() -> None:
     (job,) = [block for block in blocks("yaml") if block.startswith("dvc:")]
-    assert job.count("\n") == 6 and YAML(typ="safe").load(job)["dvc"]["steps"][1]["uses"].endswith("/checks@main")
+    assert job.count("\n") == 6 and YAML(typ="safe").load(job)["dvc"]["steps"][1]["uses"].endswith(
+        "/checks@main"
+    )

@@ -104,7 +104,7 @@ def test_newcombes_interval_covers_the_truth(examples: int, request: pytest.Fixt
         tables, counts = numpy.unique(draws, axis=0, return_counts=True)
         found.append(covered(chances, tables, counts))
     assert min(found) >= 0.94 - (0.0 if slow else 0.007)  # two standard errors of the short simulation
-    assert 0.95 <= numpy.mean(found) <= 0.97
+    assert 0.949 <= numpy.mean(found) <= 0.97  # of many examples it is 0.95, and these are simulations
 
 
 def errors(
@@ -153,12 +153,14 @@ def test_the_bootstrap_covers_the_truth_for_errors_of_many_shapes(
     loss: str, examples: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(statistics, "RESAMPLES", 399)
+    trials = 800
+    room = 2 * (0.05 * 0.95 / trials) ** 0.5
     found = [
-        bootstrap_covers(shape, loss, examples, 1500) for shape in ("normal", "laplace", "heavy", "even")
+        bootstrap_covers(shape, loss, examples, trials) for shape in ("normal", "laplace", "heavy", "even")
     ]
-    assert min(held for held, _ in found) >= 0.94 - 0.006
-    assert numpy.mean([held for held, _ in found]) >= 0.945
-    assert max(alarms for _, alarms in found) <= 0.05 + 0.012
+    assert min(held for held, _ in found) >= 0.95 - room
+    assert numpy.mean([held for held, _ in found]) >= 0.95 - room / 2
+    assert max(alarms for _, alarms in found) <= 0.05 + room
 
 
 def test_the_bootstrap_is_seeded_and_agrees_with_student_on_many_normal_examples() -> None:
