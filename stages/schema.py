@@ -94,12 +94,8 @@ def _made(kind: Any, value: Any, path: Path, written: frozenset[str]) -> Any:
 
 def _inlined(kind: Any) -> dict[str, tuple[Any, Inline]]:
     """The fields noted as inline, each with its dataclass and its note."""
-    found = {}
-    for name, field in kinds(kind).items():
-        for note in get_args(field)[1:] if get_origin(field) is Annotated else ():
-            if isinstance(note, Inline):
-                found[name] = get_args(field)[0], note
-    return found
+    parts = {name: get_args(field) for name, field in kinds(kind).items() if get_origin(field) is Annotated}
+    return {name: (of[0], of[1]) for name, of in parts.items() if isinstance(of[1], Inline)}
 
 
 def _keys(kind: Any) -> dict[str, Key]:
@@ -111,10 +107,9 @@ def _keys(kind: Any) -> dict[str, Key]:
             keys.setdefault(name, Key(own[name], None, optional[name]))
             continue
         inline, note = inlined[name]
-        of_inline = kinds(inline)
         for field in fields(inline):
             if field.name not in note.without:
-                keys[field.name] = Key(of_inline[field.name], name, field.default is not MISSING)
+                keys[field.name] = Key(kinds(inline)[field.name], name, field.default is not MISSING)
             elif key := note.without[field.name]:
                 keys[key] = Key(own[key], None, optional[key])
     return keys
@@ -122,11 +117,10 @@ def _keys(kind: Any) -> dict[str, Key]:
 
 def written(section: Any) -> dict[str, Any]:
     """What `build` would make `section` of, with every key written out."""
-    values = {}
-    for key, (kind, inside, _) in _keys(type(section)).items():
-        value = getattr(getattr(section, inside) if inside else section, key)
-        values[key] = _plain(value, _named(kind))
-    return values
+    return {
+        key: _plain(getattr(getattr(section, inside) if inside else section, key), _named(kind))
+        for key, (kind, inside, _) in _keys(type(section)).items()
+    }
 
 
 def _named(kind: Any) -> Named | None:

@@ -107,8 +107,9 @@ class Job:
         if checkpoint.foreign:
             say(f"{checkpoint.path} is of other parameters, data or code: not used")
         elif state is not None and not state.finished:
-            where = f"epoch {state.epoch + 1}, step {state.step + 1}"
-            say(f"seed {seed} continues from its checkpoint, at {where}")
+            say(
+                f"seed {seed} continues from its checkpoint, at epoch {state.epoch + 1}, step {state.step + 1}"
+            )
         try:
             run.train(
                 shared(self.section.initialized(self.data.features, seed)), self.examples, self.settings,
