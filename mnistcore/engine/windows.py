@@ -8,6 +8,7 @@ are read, not mapped: then memory does not grow with the data.
 import mmap
 import os
 import weakref
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ class Window:
 
     def __init__(self, array: np.ndarray, columns: list[slice] | None = None) -> None:
         self._sparse = hasattr(array, "toarray")  # known by that, since nothing here imports SciPy
-        self._array = array if self._sparse else np.asarray(array)  # a map's own indexing is slower
+        self._array: Any = array if self._sparse else np.asarray(array)  # a map's own indexing is slower
         features = self._array.shape[1]
         self._columns = columns or [slice(0, features)]
         # Parts of equal width are the rows of a longer array: taking those is faster than cutting them out.

@@ -86,9 +86,7 @@ def test_the_ground_floor_stands_on_itself() -> None:
         assert {room(below) for below in reached(f"mnistcore.{name}")} <= GROUND
 
 
-@pytest.mark.parametrize(
-    "module", ["dropout", "schedules", "stopping", "augmentation", "checkpoint"]
-)
+@pytest.mark.parametrize("module", ["dropout", "schedules", "stopping", "augmentation", "checkpoint"])
 def test_a_part_of_training_knows_no_engine(module: str) -> None:
     """Not for a type either: the run alone puts them together."""
     assert "engine" not in {room(name) for name in reached(f"mnistcore.training.{module}")}
