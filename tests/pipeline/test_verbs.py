@@ -106,7 +106,7 @@ def origin(prepared: Project, tmp_path_factory: pytest.TempPathFactory) -> Path:
         verbs("remote", "add", "--default", "storage", str(storage))
     recipes("repro")
     project.commit("Recipes, and remotes")
-    project.git("tag", "digits@v1.0.0")  # a version of the artifact, as GTO names it
+    project.git("tag", "--annotate", "--message", "First", "digits@v1.0.0")  # as GTO registers a version
     recipes("push")
     root("push")
     project.git("clone", "--quiet", "--bare", ".", str(folder / "origin.git"))
