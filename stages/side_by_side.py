@@ -1,6 +1,7 @@
 """Several seeds trained side by side, each in a process of its own, which tells its progress in lines of JSON."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,6 +15,11 @@ from mnistcore.training.history import Epoch
 OnEpoch = Callable[[Epoch], None]
 OnProgress = Callable[[int, str], None]
 LOOKS = 0.05  # seconds between two looks at who has ended
+
+
+def cores() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def tell_epoch(epoch: Epoch) -> None:

@@ -8,7 +8,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this copy of the
 import stages.interrupt  # (first of all)
 import mnistcore.reproducible  # (before NumPy)
 
-import os
 import shutil
 import time
 from dataclasses import asdict
@@ -32,7 +31,7 @@ from stages.parameters import read_section, told_of
 from stages.paths import BATCHES, CHECKPOINTS, CURVES, IMAGES, LABELS, MODEL
 from stages.progress import Progress
 from stages.schema import written
-from stages.side_by_side import OnEpoch, OnProgress, tell_epoch, tell_progress, train_side_by_side
+from stages.side_by_side import OnEpoch, OnProgress, cores, tell_epoch, tell_progress, train_side_by_side
 from stages.train_section import Train
 
 DATA = tuple(BATCHES / part / name for part in ("train", "validation") for name in (IMAGES, LABELS))
@@ -59,7 +58,7 @@ def main(workers: int | None, seed: int | None) -> None:
     """
     started = time.monotonic()
     job = Job(read_section("train", Train))
-    workers = workers or _cores()
+    workers = workers or cores()
     if seed is not None:
         try:
             job.train(seed, workers, tell_epoch, tell_progress)
@@ -142,10 +141,6 @@ def _examples(name: str, part: Part) -> Examples:
         return Examples(part.images, part.labels)
     except ArgumentError as error:
         raise InputError(f"{BATCHES / name}: {error.line()}; run batch again") from None
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":
