@@ -386,8 +386,18 @@ def _bound(body: list[ast.stmt]) -> Iterator[str]:
                     )
 
 
+def _dotted(node: ast.expr) -> str:
+    """`a.b.c` of a name with its attributes; what is no name is a question mark."""
+    names: list[str] = []
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    names.append(node.id if isinstance(node, ast.Name) else "?")
+    return ".".join(reversed(names))
+
+
 def _is_type_checking(test: ast.expr) -> bool:
-    return ast.unparse(test).rpartition(".")[2] == "TYPE_CHECKING" or (
+    return _dotted(test).rpartition(".")[2] == "TYPE_CHECKING" or (
         isinstance(test, ast.Constant) and not test.value
     )
 
@@ -488,7 +498,7 @@ class _Reader(ast.NodeVisitor):
         self.generic_visit(node)
 
     def visit_Call(self, node: ast.Call) -> None:
-        called = ast.unparse(node.func)
+        called = _dotted(node.func)
         module, _, function = called.rpartition(".")
         if called in self.import_module or (module in self.importlib and function == "import_module"):
             self._import_by_name(node)
