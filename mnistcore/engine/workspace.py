@@ -14,6 +14,7 @@ from mnistcore.network.network import Network
 
 # Batches of so many examples have their few outputs column by column in memory, so that sums over the classes run
 # along the batch. In smaller batches it is the number and the length of the calls that counts.
+# Gains 1 % on 784-256-256-10, 128: python -m benchmarks.tricks outputs-by-columns
 COLUMNS = 16
 
 

@@ -24,10 +24,11 @@ def identity(z: np.ndarray, slope: np.ndarray | None = None) -> None:
 
 def relu(z: np.ndarray, slope: np.ndarray | None = None) -> None:
     if slope is None:
-        np.maximum(z, _ZERO[z.dtype], out=z)
+        np.maximum(z, 0, out=z)
         return
     # Multiplying by the slope is several times faster than np.maximum, and keeps NaN as well.
-    np.greater(z, _ZERO[z.dtype], out=slope)
+    # Gains 3 % on 784-40-10, 1 (float64): python -m benchmarks.tricks relu-as-product
+    np.greater(z, 0, out=slope)
     np.multiply(z, slope, out=z)
 
 
@@ -38,13 +39,12 @@ def relu_straight_through(z: np.ndarray, slope: np.ndarray | None = None) -> Non
 
 def sigmoid(z: np.ndarray, slope: np.ndarray | None = None) -> None:
     # 1 / (1 + exp(−z)) = ½ + ½ tanh(z/2), which cannot overflow.
-    half = _HALF[z.dtype]
-    np.multiply(z, half, out=z)
+    np.multiply(z, 0.5, out=z)
     np.tanh(z, out=z)
-    np.multiply(z, half, out=z)
-    np.add(z, half, out=z)
+    np.multiply(z, 0.5, out=z)
+    np.add(z, 0.5, out=z)
     if slope is not None:
-        np.subtract(_ONE[z.dtype], z, out=slope)
+        np.subtract(1, z, out=slope)
         np.multiply(slope, z, out=slope)
 
 
@@ -52,7 +52,7 @@ def tanh(z: np.ndarray, slope: np.ndarray | None = None) -> None:
     np.tanh(z, out=z)
     if slope is not None:
         np.multiply(z, z, out=slope)
-        np.subtract(_ONE[z.dtype], slope, out=slope)
+        np.subtract(1, slope, out=slope)
 
 
 def softmax(z: np.ndarray, slope: np.ndarray | None = None) -> None:
@@ -81,8 +81,3 @@ ACTIVATIONS: dict[str, Activation] = {
     "tanh": tanh,
     "softmax": softmax,
 }
-
-# Constants as arrays: NumPy takes longer to convert a Python number than to work on a small array.
-_ZERO, _HALF, _ONE = (
-    {np.dtype(dtype): np.array(value, dtype) for dtype in ("float32", "float64")} for value in (0, 0.5, 1)
-)

@@ -6,11 +6,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from benchmarks.__main__ import RESULTS, comparison, measure
 from benchmarks.cases import CASES
+from benchmarks.tricks import DOCUMENT, LINE, RECORD, TRICKS, epoch, line, table
+from mnistcore.training.settings import Examples
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
 
 
 def test_the_readme_shows_the_table_that_was_measured():
@@ -34,3 +38,24 @@ def test_a_case_is_timed_round_by_round_and_the_better_number_of_threads_counts(
     assert set(result["ours"]["by threads"]) == {"1", "2"} and set(result["bare-pinned"]["by threads"]) == {
         "1"
     }
+
+
+def test_every_trick_stands_in_the_code_with_the_gain_that_was_measured():
+    recorded = json.loads(RECORD.read_text(encoding="utf-8"))
+    found = {}
+    for path in (ROOT / "mnistcore").rglob("*.py"):
+        found |= {match[1]: match[0] for match in LINE.finditer(path.read_text(encoding="utf-8"))}
+    assert found == {name: line(name, recorded.get(name, {})) for name in TRICKS}
+    assert "\n".join(table(recorded)) in DOCUMENT.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", TRICKS)
+def test_a_trick_can_be_done_without_and_comes_back(name):
+    rng = np.random.default_rng(0)
+    trick = TRICKS[name]
+    for row in trick.rows:
+        case = CASES[row]
+        data = Examples(rng.random((150, 784)).astype(case.dtype), rng.integers(0, 10, 150))
+        before = [(dict.get if isinstance(w, dict) else getattr)(w, n) for w, n, _ in trick.replaced]
+        assert epoch(case, data, trick, with_it=False) > 0
+        assert before == [(dict.get if isinstance(w, dict) else getattr)(w, n) for w, n, _ in trick.replaced]

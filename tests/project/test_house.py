@@ -108,3 +108,7 @@ def test_no_init_has_code(package: Path) -> None:
     assert [
         part for part in body if not (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
     ] == []
+
+
+def test_dropout_knows_no_engine() -> None:
+    assert not [name for name in reached("mnistcore.training.dropout") if room(name) == "engine"]
