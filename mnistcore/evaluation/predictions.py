@@ -57,8 +57,8 @@ def read_predictions(path: str | os.PathLike[str], labels: np.ndarray, classes: 
         if tuple(header) != HEADER:
             raise InputError(f"{path}: its first line should be {','.join(HEADER)}; {again}")
         table = np.array([[float(cell) for cell in row] for row in rows]).reshape(len(rows), len(HEADER))
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; run evaluate first") from None
+    except (FileNotFoundError, IsADirectoryError):
+        raise InputError(f"{path}: not found, or a folder; run evaluate first") from None
     except (ValueError, csv.Error):
         raise InputError(f"{path}: not a table of numbers {','.join(HEADER)}; {again}") from None
     actual, predicted, confidence = table.T
