@@ -23,6 +23,7 @@ PARTS = (
     "commands",
     "mnistcore",
     "dvc.yaml",
+    "libraries.yaml",
     "params.yaml",
     ".dvc",
     ".dvcignore",
