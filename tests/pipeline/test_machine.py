@@ -161,8 +161,8 @@ def script(stage: str, cwd: Path, **options) -> subprocess.CompletedProcess:
     )  # fmt: skip
 
 
-@pytest.mark.fault("The machine", "too little memory (`ulimit -v`) for the network asked for", "`train: out of memory; nothing "
-                   "under a final name was changed`")  # fmt: skip
+@pytest.mark.fault("The machine", "too little memory (`ulimit -v`) for the network asked for", "`train: params.yaml: train.layers: "
+                   "260,000,003 parameters do not fit in memory`")  # fmt: skip
 def test_too_little_memory(folder: Path) -> None:
     model = Path("models/model.npz").read_bytes()
     Path("params.yaml").write_text(PARAMETERS.replace("units: 6,", "units: 1000000, drop_rate: 0.5,"))
@@ -170,7 +170,9 @@ def test_too_little_memory(folder: Path) -> None:
     finished = script(
         "train", folder, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (gigabyte, gigabyte))
     )
-    assert finished.stderr == "train: out of memory; nothing under a final name was changed\n"
+    assert (
+        finished.stderr == "train: params.yaml: train.layers: 260,000,003 parameters do not fit in memory\n"
+    )
     assert finished.returncode == 2
     assert Path("models/model.npz").read_bytes() == model
     assert not partials()
