@@ -197,7 +197,8 @@ def test_experiments_run_are_kept_applied_pushed_and_pulled(dvc: Verbs) -> None:
     dvc("exp", "save", "--name", "as-it-is", "--force")
 
     rows = list(csv.reader(dvc("exp", "show", "--csv", "--drop", NOT_CODE).splitlines()))
-    assert rows[0] == COLUMNS and len(rows[0]) <= 60
+    libraries = [line.partition(":")[0] for line in (ROOT / "libraries.yaml").read_text("utf-8").splitlines()]
+    assert [name for name in rows[0] if name not in libraries] == COLUMNS and len(COLUMNS) <= 60
     shown = dvc("exp", "show", "--only-changed", "--drop", NOT_CODE, "--no-pager")
     assert "coarse" in shown and "…" not in shown
     assert max(map(len, shown.splitlines())) <= 160
