@@ -48,7 +48,8 @@ def test_every_stage_has_a_section_and_every_section_a_stage():
     stages = yaml.load(ROOT / "dvc.yaml")["stages"]
     assert list(stages) == STAGES
     for name, stage in stages.items():
-        assert stage["params"] == [name]
+        section, libraries = stage["params"]
+        assert section == name and list(libraries) == ["libraries.yaml"]
 
 
 @pytest.mark.parametrize("where", LEAVES)
