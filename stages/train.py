@@ -103,8 +103,8 @@ class Job:
         """Train one seed; the finished run is in its checkpoint."""
         checkpoint = self._checkpoint(seed)
         state = checkpoint.load()
-        if checkpoint.foreign:
-            say(f"{checkpoint.path} is of other parameters, data or code: not used")
+        if checkpoint.unused:
+            say(f"{checkpoint.path} is {checkpoint.unused}: not used")
         elif state is not None and not state.finished:
             say(
                 f"seed {seed} continues from its checkpoint, at epoch {state.epoch + 1}, step {state.step + 1}"

@@ -164,3 +164,22 @@ def test_a_last_layer_that_does_not_fit(folder: Path) -> None:
     write_tiny_raw()
     prepare(changed("units: 3", "units: 4"))
     assert line_of("train") == "train: params.yaml: train.layers.1.units: 4, but the data have 3 classes"
+
+
+@pytest.mark.fault(
+    "Killed",
+    "a checkpoint that is damaged, or no checkpoint at all",
+    "`train: checkpoints/seed-0.npz is damaged: not used`, and the same model",
+)
+@pytest.mark.parametrize("content", [b"", b"no zip at all", b"PK\5\6" + bytes(18)])
+def test_a_damaged_checkpoint_is_not_used(folder: Path, content: bytes) -> None:
+    write_tiny_raw()
+    prepare(PARAMETERS)
+    works("train")
+    model_alone = Path("models/model.npz").read_bytes()
+    Path("checkpoints").mkdir()
+    Path("checkpoints/seed-0.npz").write_bytes(content)
+    result = run("train")
+    assert result.exit_code == 0
+    assert "train: checkpoints/seed-0.npz is damaged: not used\n" in result.stderr
+    assert Path("models/model.npz").read_bytes() == model_alone and not Path("checkpoints").exists()
