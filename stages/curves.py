@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,6 +34,8 @@ class CurvesWriter:
         from dvclive.live import Live  # slow to import
 
         with self._named():
+            if self._folder.is_dir() and not self._folder.is_symlink():
+                shutil.rmtree(self._folder)  # dvc.yaml keeps the curves of the run before until now
             self._live = Live(dir=str(self._folder), save_dvc_exp=False, dvcyaml=None)
             self._live.log_params(dict(self._parameters))
         return self
