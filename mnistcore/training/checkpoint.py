@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -93,7 +93,8 @@ class Checkpoint:
         elif arrays.pop("fingerprint")[()] != self._of_run():
             self.unused = "of other parameters, data or code"
         else:
-            return State(**{name: array if array.ndim else array.item() for name, array in arrays.items()})
+            fields: dict[str, Any] = {name: a if a.ndim else a.item() for name, a in arrays.items()}
+            return State(**fields)
         return None
 
     def due(self) -> bool:
