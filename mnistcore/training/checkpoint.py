@@ -7,6 +7,7 @@ of the random state that there is.
 import hashlib
 import os
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
@@ -71,13 +72,11 @@ class Checkpoint:
         self.seconds = check(NotNegative, seconds, "Checkpoint", "seconds")
         check(Callable[[], str], fingerprint, "Checkpoint", "fingerprint")
         self._make_fingerprint = fingerprint
-        self._fingerprint: str | None = None
         self._last = monotonic()
 
-    def _of_run(self) -> str:
-        if self._fingerprint is None:
-            self._fingerprint = check(str, self._make_fingerprint(), "Checkpoint", "fingerprint")
-        return self._fingerprint
+    @cached_property
+    def _fingerprint(self) -> str:
+        return check(str, self._make_fingerprint(), "Checkpoint", "fingerprint")
 
     def load(self) -> State | None:
         """The state to continue from; None if there is no checkpoint of this run."""
@@ -90,7 +89,7 @@ class Checkpoint:
             arrays = {}
         if not arrays or arrays.pop("digest")[()] != _digest(arrays):
             self.unused = "damaged"
-        elif arrays.pop("fingerprint")[()] != self._of_run():
+        elif arrays.pop("fingerprint")[()] != self._fingerprint:
             self.unused = "of other parameters, data or code"
         else:
             fields: dict[str, Any] = {name: a if a.ndim else a.item() for name, a in arrays.items()}
@@ -103,7 +102,7 @@ class Checkpoint:
 
     def save(self, state: State) -> None:
         """Write the state; a kill leaves the checkpoint before it or this one."""
-        arrays = {"fingerprint": np.array(self._of_run())}
+        arrays = {"fingerprint": np.array(self._fingerprint)}
         arrays |= {name: np.asarray(value) for name, value in state._asdict().items()}
         save_arrays(self.path, {"digest": np.array(_digest(arrays)), **arrays})
         self._last = monotonic()
