@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.ticker import LogLocator, NullLocator
 
-from mnistcore.report.figures import BLUE, INK, PALE, PAPER, VERMILION, page, place_axes, styled, warmth
+from mnistcore.report.figures import BLUE, INK, ORANGE, PALE, PAPER, page, place_axes, styled, warmth
 from recipes.results import Result
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 AS_PRINTED = {
-    "color": VERMILION,
+    "color": ORANGE,
     "linestyle": "",
     "marker": "o",
     "markersize": 7,
@@ -66,7 +66,7 @@ def _loss(axes: "Axes", result: Result) -> None:
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     if printed := result.about.printed:
         axes.plot(np.add(printed.passes, 1), np.asarray(printed.error, float) / 2, **AS_PRINTED)
-        axes.text(0.97, 0.93, "○ as printed", color=VERMILION, ha="right", transform=axes.transAxes)
+        axes.text(0.97, 0.93, "○ as printed", color=ORANGE, ha="right", transform=axes.transAxes)
 
 
 def _accuracy(axes: "Axes", result: Result) -> None:
@@ -84,8 +84,8 @@ def _accuracy(axes: "Axes", result: Result) -> None:
     )
     labels = [(accuracy[-1], BLUE, "training"), (result.mean, INK, f"test, here {100 * result.mean:.1f} %")]
     if value is not None:
-        axes.axhline(value, color=VERMILION, linewidth=1, linestyle=(0, (4, 3)))
-        labels.append((value, VERMILION, f"test, published {_published(result)}"))
+        axes.axhline(value, color=ORANGE, linewidth=1, linestyle=(0, (4, 3)))
+        labels.append((value, ORANGE, f"test, published {_published(result)}"))
     if printed := result.about.printed:
         axes.plot(np.add(printed.passes, 1), np.asarray(printed.accuracy, float), **AS_PRINTED)
     # The first steep climb is cut off: what matters happens near the top.
@@ -141,15 +141,15 @@ def side_by_side(results: Sequence[Result]) -> "Figure":
         axes.plot(each, [row] * len(each), color=BLUE, linestyle="", marker="|", markersize=13)
         axes.plot(result.mean, row, color=BLUE, marker="o", markersize=8)
         across = axes.get_yaxis_transform()
-        axes.text(1.04, row, _published(result), transform=across, color=VERMILION, va="center")
+        axes.text(1.04, row, _published(result), transform=across, color=ORANGE, va="center")
         axes.text(1.22, row, _here(result), transform=across, color=BLUE, va="center")
         if value is not None:
             axes.plot([value, result.mean], [row, row], color="#c9ced6", linewidth=3, zorder=1)
-            axes.plot(value, row, color=VERMILION, **PUBLISHED)
+            axes.plot(value, row, color=ORANGE, **PUBLISHED)
         elif result.about.published_note:  # at the bottom of the scale, since it has no place on it
-            axes.plot(lowest + 0.008, row, color=VERMILION, **PUBLISHED | {"marker": "x"})
+            axes.plot(lowest + 0.008, row, color=ORANGE, **PUBLISHED | {"marker": "x"})
             axes.text(
-                lowest + 0.018, row, _published(result), color=VERMILION, va="center", backgroundcolor=PAPER
+                lowest + 0.018, row, _published(result), color=ORANGE, va="center", backgroundcolor=PAPER
             )
     axes.set_yticks(range(rows), [result.name for result in results])
     axes.tick_params(axis="y", length=0)
@@ -160,10 +160,10 @@ def side_by_side(results: Sequence[Result]) -> "Figure":
     axes.spines["left"].set_visible(False)
     width, height = figure.get_size_inches()
     for inches, colour, text in (
-        (left, VERMILION, "○ published"),
+        (left, ORANGE, "○ published"),
         (left + 1.3, BLUE, "● here, the mean"),
         (left + 3.0, BLUE, "| each seed"),
-        (left + 1.04 * wide, VERMILION, "published"),
+        (left + 1.04 * wide, ORANGE, "published"),
         (left + 1.22 * wide, BLUE, "here, mean ± sd"),
     ):
         figure.text(inches / width, 1 - 1.1 / height, text, color=colour, weight="bold", va="center")

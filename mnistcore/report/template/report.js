@@ -208,29 +208,6 @@
 
   const percent = (value) => value < 1 && value >= 0.9995 ? ">99.9\u202f%" : `${(100 * value).toFixed(1)}\u202f%`;
 
-  // ---- All errors side by side, in as many columns as the page is wide.
-
-  function drawErrors() {
-    const canvas = byId("errors"), wide = canvas.clientWidth, cell = 32, density = Math.min(window.devicePixelRatio || 1, 2);
-    const wrong = data.cells.flatMap((line, is) => line.flatMap((cell, guess) => (is === guess ? [] : cell)));
-    const fit = Math.max(1, Math.floor(wide / cell)), lines = Math.ceil(wrong.length / fit);
-    const many = Math.ceil(wrong.length / lines), side = Math.min(wide / many, 2 * cell);
-    canvas.width = Math.round(wide * density);
-    canvas.height = Math.round(lines * side * density);
-    const context = canvas.getContext("2d");
-    wrong.forEach((place, at) => {
-      const [x, y] = [(at % many) * side * density, Math.floor(at / many) * side * density];
-      context.drawImage(canvasOf(place), x, y, side * density, side * density);
-    });
-  }
-  if (byId("errors")) {
-    let drawn = 0;
-    new ResizeObserver(() => {
-      if (drawn !== byId("errors").clientWidth) drawErrors();
-      drawn = byId("errors").clientWidth;
-    }).observe(byId("errors"));
-  }
-
   // ---- The pad.
 
   let put = null; // puts a picture on the pad, where there is one
@@ -326,32 +303,78 @@
   data.cells.forEach((line, is) => line.forEach((cell) => cell.forEach((place) => actual.set(place, is))));
   const actualOf = (place) => actual.get(place);
 
-  function putInView(place) {
+  // ---- A picture that is chosen goes on the pad, wherever that is; a bar leads there, and back again.
+
+  const placed = byId("placed");
+  let from = null; // where the reader was: [how far down, on what]
+
+  function choose(button, place) {
     put(place);
-    byId("draw-title").scrollIntoView({ block: "nearest" });
+    const area = byId("pad").getBoundingClientRect();
+    placed.hidden = area.top >= 0 && area.bottom <= window.innerHeight;
+    byId("placed-said").textContent = byId("verdict").textContent;
+    byId("to-pad").hidden = false;
+    byId("back").hidden = true;
+    from = [window.scrollY, button];
+  }
+
+  if (put) {
+    byId("to-pad").addEventListener("click", () => {
+      from[0] = window.scrollY;
+      byId("draw-title").scrollIntoView();
+      byId("to-pad").hidden = true;
+      byId("back").hidden = false;
+      byId("back").focus({ preventScroll: true });
+    });
+    byId("back").addEventListener("click", () => {
+      window.scrollTo(0, from[0]);
+      from[1].focus({ preventScroll: true });
+      placed.hidden = true;
+    });
+    byId("stay").addEventListener("click", () => {
+      placed.hidden = true;
+      from[1].focus({ preventScroll: true });
+    });
   }
   for (const button of document.querySelectorAll("[data-put]")) {
-    button.addEventListener("click", () => putInView(+button.dataset.put));
+    button.addEventListener("click", () => choose(button, +button.dataset.put));
   }
 
-  // ---- Curves: one epoch is picked out in all panels, by hovering or with the slider.
+  // ---- All errors side by side: one stop of the tab key, the arrow keys go on.
+
+  const wrong = [...document.querySelectorAll("#errors button")];
+  const stopAt = (button) => wrong.forEach((other) => { other.tabIndex = other === button ? 0 : -1; });
+  wrong.forEach((button, at) => {
+    button.addEventListener("click", () => wrong.forEach((other) => other.setAttribute("aria-pressed", other === button)));
+    button.addEventListener("focus", () => stopAt(button));
+    button.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
+      if (!step || !wrong[at + step]) return;
+      event.preventDefault();
+      wrong[at + step].focus();
+    });
+  });
+  if (wrong.length) stopAt(wrong[0]);
+
+  // ---- Curves: the pointer picks an epoch out in all panels, for as long as it is there; the slider keeps one.
 
   const charts = [...document.querySelectorAll("[data-panel]")];
-  const slider = byId("epoch");
+  const slider = byId("epoch"), latest = data.epochs.length - 1;
+  let kept = latest;
 
-  function pickEpoch(index) {
+  function showEpoch(index) {
     charts.forEach((chart, panel) => {
       const values = chart.parentElement.querySelectorAll(".readout b");
       const dots = chart.querySelectorAll(".dot"), cross = chart.querySelector(".cross");
+      cross.toggleAttribute("hidden", index === latest);
       data.panels[panel].forEach((points, line) => {
         const point = points[Math.min(index, points.length - 1)];
         values[line].textContent = point[2];
-        dots[line].toggleAttribute("hidden", point[1] === null);
+        dots[line].toggleAttribute("hidden", index === latest || point[1] === null);
         dots[line].setAttribute("cx", point[0]);
         dots[line].setAttribute("cy", point[1] ?? 0);
         cross.setAttribute("x1", point[0]);
         cross.setAttribute("x2", point[0]);
-        cross.removeAttribute("hidden");
       });
     });
     slider.value = index;
@@ -360,13 +383,17 @@
   }
 
   if (slider) {
-    slider.addEventListener("input", () => pickEpoch(+slider.value));
+    slider.addEventListener("input", () => {
+      kept = +slider.value;
+      showEpoch(kept);
+    });
     charts.forEach((chart, panel) => {
       chart.addEventListener("pointermove", (event) => {
         const area = chart.getBoundingClientRect(), x = ((event.clientX - area.left) * 360) / area.width;
         const gaps = data.panels[panel][0].map((point) => Math.abs(point[0] - x));
-        pickEpoch(gaps.indexOf(Math.min(...gaps)));
+        showEpoch(gaps.indexOf(Math.min(...gaps)));
       });
+      chart.addEventListener("pointerleave", () => showEpoch(kept));
     });
   }
 
@@ -397,7 +424,7 @@
       holder.className = put ? "" : "plain";
       if (put) {
         holder.type = "button";
-        holder.addEventListener("click", () => putInView(place));
+        holder.addEventListener("click", () => choose(holder, place));
       }
       item.append(holder);
       item.dataset.row = data.rows[place];
@@ -436,6 +463,12 @@
   // ---- First-layer weights: blue raises a unit, orange lowers it.
 
   function drawUnits() {
+    const colourOf = (name) => { // from the style sheet, as [red, green, blue]
+      const pen = document.createElement("canvas").getContext("2d");
+      pen.fillStyle = getComputedStyle(document.documentElement).getPropertyValue(name);
+      return [1, 3, 5].map((at) => parseInt(pen.fillStyle.slice(at, at + 2), 16));
+    };
+    const raising = colourOf("--blue"), lowering = colourOf("--orange");
     const { units, weights } = network[0], canvas = byId("units"), gap = Math.max(1, Math.floor(columns / 14));
     const wide = window.innerWidth < 600 ? 8 : 16, many = Math.min(wide, data.units.length);
     canvas.width = many * (columns + gap) - gap;
@@ -448,11 +481,16 @@
       for (let at = 0; at < rows * columns; at++) {
         const value = weights[at * units + unit] / limit;
         const to = 4 * ((top + Math.floor(at / columns)) * canvas.width + left + (at % columns));
-        image.data.set(value > 0 ? [0, 114, 178] : [213, 94, 0], to);
-        image.data[to + 3] = 255 * Math.min(1, 0.04 + Math.abs(value));
+        image.data.set(value > 0 ? raising : lowering, to);
+        image.data[to + 3] = 255 * Math.min(1, Math.abs(value));
       }
     });
     context.putImageData(image, 0, 0);
+  }
+  if (data.layers) {
+    for (const media of ["(prefers-color-scheme: dark)", "print"]) {
+      window.matchMedia(media).addEventListener("change", () => network && drawUnits());
+    }
   }
 
   // For tests, and for those who like to look inside.
