@@ -1,7 +1,7 @@
 """The report: one HTML file that needs nothing else, with the network inside. Written by plot.
 
 The words and the order are in template/report.html.j2, the looks in template/report.css,
-what moves in template/report.js. Here is what they are filled with.
+what moves in template/report.js and template/pad.js. Here is what they are filled with.
 """
 
 import base64
@@ -28,6 +28,7 @@ from mnistcore.report.framing import FRAMES
 LARGEST = 3_000_000  # bytes of the whole file
 MOST_PICTURES = 1200  # of errors; more of them are cut down to so many a cell of the matrix
 FEWEST_SURE = 24  # pictures for a cell of right answers: the least sure ones
+TYPICAL = 4  # test images of each class that the pad offers beside the hard ones
 STROKES = {"mnist": "digit", "digits": "digit", "kmnist": "character"}  # garments are not made of strokes
 
 
@@ -66,7 +67,9 @@ def write_report(
     classes = description.classes
     counts = confusion_matrix(predictions.actual, predictions.predicted, len(classes))
     cells = _cells(predictions, len(classes))
-    pictures = np.unique(np.concatenate([worst, *(rows for line in cells for rows in line)])).astype(np.int64)
+    hard = np.unique(np.concatenate([worst, *(rows for line in cells for rows in line)])).astype(np.int64)
+    typical = _typical(predictions.actual, len(classes))
+    pictures = np.union1d(hard, typical)
     pixels = images[pictures] * normalizer.scale + normalizer.offset
     pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
     panels = _panels(curves)
@@ -127,6 +130,9 @@ def write_report(
         "brightest": int(pixels.max(initial=1)),
         "rows": pictures.tolist(),
         "confidence": [round(float(value), 4) for value in predictions.confidence[pictures]],
+        "actual": predictions.actual[pictures].tolist(),
+        "typical": np.searchsorted(pictures, typical).tolist(),
+        "hard": np.searchsorted(pictures, hard[_spread(len(hard))]).tolist(),
         "cells": [[np.searchsorted(pictures, rows).tolist() for rows in line] for line in cells],
         "counts": content["counts"],
         "panels": [[line["points"] for line in panel["lines"]] for panel in panels],
@@ -159,8 +165,8 @@ def _render(content: dict[str, Any], data: dict[str, Any], packed: list | None, 
     )
     environment.filters |= {"percent": percent, "thousands": thousands}
     inline = {
-        name: Markup((TEMPLATE / f"report.{name}").read_text(encoding="utf-8"))  # noqa: S704  files of our own
-        for name in ("css", "js")
+        name: Markup((TEMPLATE / file).read_text(encoding="utf-8"))  # noqa: S704  files of our own
+        for name, file in (("css", "report.css"), ("js", "report.js"), ("pad_js", "pad.js"))
     }
     template = environment.get_template("report.html.j2")
     return template.render(content, data=data, packed=packed, why_no_pad=why_no_pad, **inline).encode()
@@ -225,6 +231,18 @@ def _cells(predictions: Predictions, classes: int) -> list[list[np.ndarray]]:
         [rows if actual == guess else rows[:most] for guess, rows in enumerate(line)]
         for actual, line in enumerate(cells)
     ]
+
+
+def _typical(actual: np.ndarray, classes: int) -> np.ndarray:
+    """The first `TYPICAL` test images of each class, in the order of the file: whatever they are like."""
+    rows = [np.flatnonzero(actual == name)[:TYPICAL] for name in range(classes)]
+    return np.sort(np.concatenate(rows))
+
+
+def _spread(count: int) -> np.ndarray:
+    """All of `count` places, neighbours far apart."""
+    step = next(step for step in range(max(1, int(count * 0.382)), count + 2) if math.gcd(step, count) == 1)
+    return np.arange(count) * step % max(count, 1)
 
 
 def _mistakes(

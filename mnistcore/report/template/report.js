@@ -1,5 +1,5 @@
 "use strict";
-// The moving parts of the report. `frame` follows mnistcore/report/framing.py and the
+// The moving parts of the report but the pad, which is in pad.js. `frame` follows mnistcore/report/framing.py and the
 // unpacking follows mnistcore/report/compression.py; a test holds each to its model.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
@@ -210,98 +210,9 @@
 
   // ---- The pad.
 
-  let put = null; // puts a picture on the pad, where there is one
-
-  if (data.layers) {
-    const pad = byId("pad"), saw = byId("saw"), hint = byId("pad-hint"), verdict = byId("verdict");
-    const context = pad.getContext("2d", { willReadFrequently: true });
-    const bars = [...byId("bars").children];
-    byId("bars").style.setProperty("--half", Math.ceil(bars.length / 2));
-    const greeting = verdict.textContent;
-    const side = pad.width;
-    let last = null, waiting = false;
-
-    const look = (said) => {
-      waiting = false;
-      const { data: colours } = context.getImageData(0, 0, side, side);
-      const ink = Float64Array.from({ length: side * side }, (_, place) => colours[4 * place + 3] / 255);
-      const picture = frame(ink, side, side);
-      hint.hidden = picture !== null;
-      paint(saw, picture ?? new Uint8Array(rows * columns), data.frame.brightest);
-      const outputs = picture && probabilities(picture);
-      const best = outputs ? outputs.indexOf(Math.max(...outputs)) : -1;
-      bars.forEach((bar, place) => {
-        const part = outputs ? Math.min(Math.max(outputs[place], 0), 1) : 0;
-        bar.querySelector("i").style.setProperty("--part", part);
-        bar.querySelector(".value").textContent = outputs ? percent(outputs[place]) : "–";
-        bar.classList.toggle("first", place === best);
-      });
-      saw.setAttribute("aria-label", `What the network saw: ${picture ? "the drawing, scaled and centred" : "nothing yet"}`);
-      if (said !== null) {
-        verdict.textContent = picture ? `It reads ${data.classes[best]}, at ${percent(outputs[best])}${said}.` : greeting;
-      }
-    };
-    const lookSoon = () => {
-      if (!waiting) requestAnimationFrame(() => look(null));
-      waiting = true;
-    };
-    const clear = () => {
-      context.clearRect(0, 0, side, side);
-      look("");
-    };
-    const at = (event) => {
-      const area = pad.getBoundingClientRect();
-      return [((event.clientX - area.left) * side) / area.width, ((event.clientY - area.top) * side) / area.height];
-    };
-    const stroke = (to) => {
-      Object.assign(context, { lineWidth: 0.08 * side, lineCap: "round", lineJoin: "round", strokeStyle: "#000" });
-      context.beginPath();
-      context.moveTo(...last);
-      context.lineTo(...to);
-      context.stroke();
-      last = to;
-    };
-    pad.addEventListener("pointerdown", (event) => {
-      if (event.button) return;
-      event.preventDefault();
-      pad.setPointerCapture(event.pointerId);
-      last = at(event);
-      stroke(last);
-      lookSoon();
-    });
-    pad.addEventListener("pointermove", (event) => {
-      if (!last) return;
-      for (const step of event.getCoalescedEvents?.() ?? []) stroke(at(step));
-      stroke(at(event));
-      lookSoon();
-    });
-    for (const end of ["pointerup", "pointercancel"]) {
-      pad.addEventListener(end, () => {
-        if (last) look("");
-        last = null;
-      });
-    }
-    byId("clear").addEventListener("click", clear);
-
-    put = (place) => {
-      const scale = Math.floor(side / Math.max(rows, columns));
-      const [top, left] = [Math.floor((side - scale * rows) / 2), Math.floor((side - scale * columns) / 2)];
-      context.clearRect(0, 0, side, side);
-      context.imageSmoothingEnabled = false;
-      context.drawImage(canvasOf(place), left, top, scale * columns, scale * rows);
-      look(`; this is test image ${data.rows[place].toLocaleString("en")}, and it is ${data.classes[actualOf(place)]}`);
-    };
-    let example = 0;
-    byId("example").addEventListener("click", () => {
-      put((example * 7 + 3) % data.rows.length);
-      example++;
-    });
-    setTimeout(() => { unpackNetwork(); drawUnits(); }, 0);
-  }
-
-  const actual = new Map();
-  data.cells.forEach((line, is) => line.forEach((cell) => cell.forEach((place) => actual.set(place, is))));
-  const actualOf = (place) => actual.get(place);
+  const handle = data.layers ? startPad({ data, frame, probabilities, pixelsOf, canvasOf, paint, percent }) : null;
+  const put = handle?.put; // puts a test image on the pad, where there is one
+  if (handle) setTimeout(() => { unpackNetwork(); drawUnits(); }, 0);
 
   // ---- A picture that is chosen goes on the pad, wherever that is; a bar leads there, and back again.
 
@@ -494,5 +405,5 @@
   }
 
   // For tests, and for those who like to look inside.
-  window.report = { frame, probabilities, pixelsOf, data };
+  window.report = { frame, probabilities, pixelsOf, data, ...handle };
 })();
