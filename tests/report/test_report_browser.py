@@ -9,6 +9,7 @@ they fail without it.
 import base64
 import hashlib
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from firefox import Firefox
 from PIL import Image
 from report_page import any_network, blots, make, trained_on_digits
 
@@ -78,8 +80,8 @@ def visit(browser):
     """Open a file in a page of its own; in the end it has complained of nothing and asked for nothing."""
     contexts, complaints = [], []
 
-    def open_page(path, look="light"):
-        context = browser.new_context(**LOOKS[look])
+    def open_page(path, look="light", **more):
+        context = browser.new_context(**LOOKS[look] | more)
         contexts.append(context)
         page = context.new_page()
         page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
@@ -88,6 +90,8 @@ def visit(browser):
             "request", lambda request: request.url.startswith("file:") or complaints.append(request.url[:99])
         )
         page.goto(Path(path).as_uri())
+        if more.get("java_script_enabled", True):
+            page.evaluate("document.fonts.ready.then(() => true)")
         return page
 
     yield open_page
@@ -248,6 +252,174 @@ def test_the_automated_accessibility_check_finds_nothing(visit, digits, axe, loo
     assert len(found["passes"]) > 30
 
 
+WIDTHS = (320, 375, 768, 1024, 1280, 1440, 1920)
+UNREADABLE = Path(__file__).with_name("unreadable.js").read_text(encoding="utf-8")
+OPEN = "document.querySelectorAll('details').forEach(one => { one.open = true; })"
+
+
+def readable(page):
+    for look in ("light", "dark"):
+        page.emulate_media(color_scheme=look)
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            complaints, texts = page.evaluate(UNREADABLE)
+            assert complaints == [] and texts > 300, f"{look}, {width} pixels"
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 688, "height": 900})  # A4 without its margins
+    complaints, texts = page.evaluate(UNREADABLE)
+    assert complaints == [] and texts > 300, "in print"
+
+
+def test_no_text_is_cut_off_or_covered_at_any_width_in_any_theme_or_in_print(visit, digits):
+    page = visit(digits[-1])
+    page.evaluate(OPEN)
+    readable(page)
+    page.emulate_media(media="screen")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.add_style_tag(content=".numbers th { min-width: 30rem; } h1 .of { margin-top: -4rem; }")
+    complaints = page.evaluate(UNREADABLE)[0]
+    assert any("is cut off by" in one for one in complaints)
+    assert any("lie on each other" in one for one in complaints)
+
+
+def test_names_of_classes_are_readable_too(visit, tmp_path):
+    names = (
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    )
+    images, network = (blots(300) / 255).astype(np.float32), any_network([Dense(20), Dense(10, "softmax")])
+    made = make(
+        tmp_path / "index.html", network, images, np.arange(300) % 10, name="fashion-mnist", classes=names
+    )
+    page = visit(made)
+    page.evaluate(OPEN)
+    for width in (320, 768, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate(UNREADABLE)[0] == [], width
+
+
+def colours(page, selector):
+    """The colours behind the elements, each once."""
+    ask = "all => [...new Set(all.map(one => getComputedStyle(one).backgroundColor))]"
+    return page.locator(selector).evaluate_all(ask)
+
+
+def test_it_prints_light_with_bars_and_heat_and_without_what_only_a_screen_can(visit, digits):
+    page = visit(digits[-1])
+    heat, bars = len(colours(page, "#matrix button:not(.right)")), colours(page, ".mistake .bar i")
+    page = visit(digits[-1], "dark")
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(29, 27, 24)"
+    assert len(colours(page, "#matrix button:not(.right)")) == heat > 1
+    assert colours(page, ".mistake .bar i") == bars
+    keeps = "all => all.every(one => getComputedStyle(one).printColorAdjust === 'exact')"
+    assert page.locator(".bar i, #matrix button").evaluate_all(keeps)
+    whole = "all => all.every(one => getComputedStyle(one).breakInside === 'avoid')"
+    assert page.locator("figure, .matrix-and-cell, .mistake, .calibration").evaluate_all(whole)
+    for hidden in ("#pad", ".slider", "#cell", "nav"):
+        assert not page.locator(hidden).is_visible()
+    assert page.locator(".numbers").first.is_visible()  # although its details are closed
+
+
+def test_forced_colours_keep_bars_and_heat(visit, digits):
+    for look in ("light", "dark"):
+        page = visit(digits[-1], look, forced_colors="active")
+        assert len(colours(page, "#matrix button:not(.right)")) > 1
+        (bar,), (behind,) = colours(page, ".mistake .bar"), colours(page, ".best .right .bar i")
+        assert bar != behind
+        (ink,) = page.locator("#matrix button:not(.right)").evaluate_all(
+            "all => [...new Set(all.map(one => getComputedStyle(one).color))]"
+        )
+        assert ink == "rgb(0, 0, 0)"  # on light orange, whatever the reader's colours are
+
+
+def test_without_javascript_no_dead_pad_is_left(visit, digits):
+    page = visit(digits[-1], java_script_enabled=False)
+    assert "need JavaScript" in page.locator("body").inner_text()
+    for dead in ("#pad", "#errors", ".slider", "#cell", "canvas >> nth=0"):
+        assert not page.locator(dead).is_visible()
+    assert page.locator("#matrix").is_visible() and page.locator(".mistake").first.is_visible()
+
+
+@pytest.mark.parametrize("size", [(844, 390), (568, 320)])
+def test_a_phone_on_its_side_shows_the_pad_and_what_it_reads(visit, digits, size):
+    page = visit(digits[-1], viewport=dict(zip(("width", "height"), size, strict=True)))
+    page.evaluate("document.getElementById('draw-title').scrollIntoView({ behavior: 'instant' })")
+    draw(page, STROKES["1"])
+    for part in ("#pad", "#bars", "#verdict"):
+        area = page.locator(part).bounding_box()
+        assert area["y"] >= 0 and area["y"] + area["height"] <= size[1], part
+
+
+def test_the_errors_by_what_they_are_to_be_chosen_by_mouse_and_keyboard(visit, digits):
+    network, images, labels, path = digits
+    page, predicted = visit(path), network.predict(images)
+    for kind in page.locator("#errors li").all():
+        actual = int(kind.locator(".name").inner_text())
+        rows = np.flatnonzero((labels == actual) & (predicted != actual))
+        told = kind.locator("button").evaluate_all("all => all.map(one => one.ariaLabel)")
+        assert told == [f"Test image {row}: {actual} taken for {predicted[row]}" for row in rows]
+    assert page.locator("#errors button[tabindex='0']").count() == 1
+    page.locator("#errors button").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    assert page.locator("#errors button").nth(1).get_attribute("aria-pressed") == "true"
+    row = (
+        page.locator("#errors button").nth(1).get_attribute("aria-label").split(":")[0].removeprefix("Test ")
+    )
+    assert row in page.locator("#verdict").inner_text()
+
+
+def test_a_mistake_that_is_chosen_leads_to_the_pad_and_back(visit, digits):
+    page = visit(digits[-1], reduced_motion="reduce")
+    chosen = page.locator(".mistake").last
+    chosen.scroll_into_view_if_needed()
+    before = page.evaluate("scrollY")
+    chosen.click()
+    assert page.evaluate("scrollY") == before > 1000
+    assert page.locator("#placed-said").inner_text() == page.locator("#verdict").inner_text()
+    page.get_by_role("button", name="See it on the pad").click()
+    assert page.locator("#pad").bounding_box()["y"] >= 0 and page.evaluate("scrollY") < 300
+    page.get_by_role("button", name="Back to where I was").click()
+    assert page.evaluate("scrollY") == before and not page.locator("#placed").is_visible()
+    assert page.evaluate("document.activeElement.className") == "mistake"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_in_firefox(tmp_path, digits, dark):
+    found = shutil.which("firefox") or shutil.which("firefox-esr")
+    if not found:
+        without("no firefox on this machine", "REQUIRE_FIREFOX")
+    firefox = Firefox(found, tmp_path, dark)
+    try:
+        firefox.open(digits[-1])
+        firefox.evaluate(f"{OPEN} ?? 0")
+        for width in WIDTHS:
+            firefox.resize(width)
+            complaints, texts = firefox.evaluate(f"({UNREADABLE})()")
+            assert complaints == [] and texts > 300, width
+        assert firefox.evaluate("getComputedStyle(document.body).color") == (
+            "rgb(236, 231, 220)" if dark else "rgb(29, 27, 24)"
+        )
+        network, images, _, _ = digits
+        pixels = np.rint(images[:50] * 16).astype(np.uint8)
+        argument = json.dumps(sent(pixels))
+        ask = f"({UNPACK})({argument}).map(picture => report.probabilities(picture))"
+        assert np.abs(np.array(firefox.evaluate(ask)) - network.probabilities(images[:50])).max() <= 1e-4
+        assert firefox.complaints == []
+    finally:
+        firefox.close()
+
+
 def shown_rows(page):
     return [
         int(row)
@@ -321,6 +493,14 @@ def test_the_curves_follow_the_slider_and_the_pointer(visit, digits):
     page.mouse.move(area["x"] + area["width"] * 0.98, area["y"] + 50)
     assert page.locator("#epoch-shown").inner_text() == "5"
     assert "96.00" in page.locator(".readout").nth(1).inner_text()
+    page.mouse.move(area["x"] + area["width"] * 0.98, area["y"] + area["height"] + 300)
+    assert page.locator("#epoch-shown").inner_text() == "1"  # the epoch that the slider keeps
+    page.locator("#epoch").focus()
+    page.keyboard.press("End")
+    page.mouse.move(area["x"] + area["width"] * 0.2, area["y"] + 50)
+    assert page.locator("#epoch-shown").inner_text() != "5"
+    page.mouse.move(area["x"] + area["width"] * 0.2, area["y"] + area["height"] + 300)
+    assert page.locator("#epoch-shown").inner_text() == "5"  # the last one
 
 
 # ---- The network that was trained
