@@ -23,6 +23,7 @@
         if (left < box.left - 1 || right > box.right + 1) complaints.push(`${told(node.data)} is cut off by ${name.baseVal ?? name}`);
       }
       const spare = 0.18 * height; // a line is taller than its letters
+      if (hiding(holder).some(([, box]) => top > box.bottom || bottom > box.bottom + 1)) continue; // to be scrolled to
       seen.push({ left, right, top: top + spare, bottom: bottom - spare, node });
     }
   }
