@@ -8,8 +8,9 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
+from mnistcore.arguments import check
 from mnistcore.errors import InputError
 
 
@@ -29,11 +30,13 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]:
 
     Raises
     ------
-    InputError : a path that ends in no name
+    InputError : a path that ends in no name, or that no file can have
     """
     path = Path(path)
     if not path.name:
         raise InputError(f"{path}: is no name of a file")
+    _check_name(path)
+    check(Literal["wb", "w"], mode, "replacing", "mode")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     encoding, newline = (None, None) if "b" in mode else ("utf-8", "\n")
@@ -49,6 +52,16 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]:
         if isinstance(error, OSError) and error.filename is None:  # a full disk does not say of which file
             error.filename = str(path)
         raise
+
+
+def _check_name(path: Path) -> None:
+    """Refuse what no file system takes, NUL and half a surrogate pair; Python has a ValueError for each."""
+    try:
+        if b"\0" not in os.fsencode(path):
+            return
+    except UnicodeEncodeError:
+        pass
+    raise InputError(f"{str(path)!r}: no name can have such a character in it")
 
 
 def _create(path: str, flags: int) -> int:
@@ -67,8 +80,13 @@ def exclusive(folder: str | os.PathLike[str], waiting: Callable[[], None] = lamb
     Parameters
     ----------
     waiting : called once if another process has it
+
+    Raises
+    ------
+    InputError : a name that no folder can have
     """
     folder = Path(folder)
+    _check_name(folder)
     try:
         import fcntl
     except ImportError:

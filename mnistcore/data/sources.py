@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import urljoin, urlsplit
 from urllib.request import url2pathname
 
+from mnistcore.arguments import check
 from mnistcore.data import gzipped, urls
 from mnistcore.data.datasets import Dataset, File
 from mnistcore.errors import InputError
@@ -75,8 +76,9 @@ def check_named(source: str, where: str) -> None:
 
     Raises
     ------
-    InputError : the URL is not HTTPS, file or loopback
+    InputError : no text, or a URL that is not HTTPS, file or loopback
     """
+    check(str, source, where)
     if urls.is_url(source) and (why := urls.refusal(source)):
         raise InputError(f"{where}: {urls.shown(source)}: {why}")
 

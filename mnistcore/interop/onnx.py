@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnistcore.arguments import check
 from mnistcore.data.description import DatasetDescription, read_dataset_description
 from mnistcore.data.normalization import Normalizer
 from mnistcore.errors import InputError
@@ -63,6 +64,9 @@ def graph_of(
     ------
     InputError : the package onnx is not installed, or network, normaliser and classes do not belong together
     """
+    check(Network, network, "graph_of", "network")
+    check(Normalizer, normalizer, "graph_of", "normalizer")
+    check(DatasetDescription, description, "graph_of", "description")
     onnx = _onnx()
     from onnx import TensorProto, helper, numpy_helper
 
