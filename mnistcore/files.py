@@ -93,7 +93,7 @@ def exclusive(folder: str | os.PathLike[str], waiting: Callable[[], None] = lamb
         folder.mkdir(parents=True, exist_ok=True)
         yield
         return
-    told = False
+    reported = False
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(folder, os.O_RDONLY)
@@ -101,9 +101,9 @@ def exclusive(folder: str | os.PathLike[str], waiting: Callable[[], None] = lamb
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                if not told:
+                if not reported:
                     waiting()
-                    told = True
+                    reported = True
                 fcntl.flock(descriptor, fcntl.LOCK_EX)
             except OSError:
                 pass

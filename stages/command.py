@@ -38,14 +38,14 @@ class Stage(click.Command):
         except OSError as error:
             self._end(2, f"{error.filename or 'operating system'}: {error.strerror or error}")
         except Interrupted as interrupted:
-            self._tell(interrupted.line)
+            self._say(interrupted.line)
             leave(interrupted.status)
 
     def _end(self, status: int, line: str) -> NoReturn:
-        self._tell(line)
+        self._say(line)
         sys.exit(status)
 
-    def _tell(self, line: str) -> None:
+    def _say(self, line: str) -> None:
         say(" ".join(line.split()))
 
 

@@ -29,13 +29,13 @@ def read_section(name: str, kind: type[Section]) -> Section:
             raise InputError(f"{PARAMETERS}: unknown section {shown(key)}{stage}")
     if name not in document:
         raise InputError(f"{PARAMETERS}: has no section '{name}'")
-    with told_of(name):
+    with errors_of(name):
         return schema.build(kind, document[name])
 
 
 @contextmanager
-def told_of(section: str) -> Iterator[None]:
-    """An `ArgumentError` in this context is told as of that section of params.yaml.
+def errors_of(section: str) -> Iterator[None]:
+    """An `ArgumentError` in this context becomes one of that section of params.yaml.
 
     Raises
     ------

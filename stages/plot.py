@@ -96,7 +96,7 @@ def main() -> None:
         "reliability": figures.reliability_diagram(bins),
         "precision-and-recall": figures.per_class(counts, names),
     }
-    told: dict[str, Any] = {  # on the page and on the card
+    shared: dict[str, Any] = {  # on the page and on the card
         "description": description,
         "normalizer": normalizer,
         "predictions": predictions,
@@ -113,8 +113,8 @@ def main() -> None:
                 old.unlink()
         for name, figure in drawn.items():
             figures.save(figure, FIGURES / f"{name}.png", section.dpi)
-        write_report(REPORT, **told, images=test.images, curves=curves, worst=worst)
-        write_card(paths.CARD, **told, epochs=len(curves["train/loss"]))
+        write_report(REPORT, **shared, images=test.images, curves=curves, worst=worst)
+        write_card(paths.CARD, **shared, epochs=len(curves["train/loss"]))
     summarize(f"{REPORT}, {paths.CARD} and {len(drawn)} figures in {FIGURES}", started)
 
 

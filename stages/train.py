@@ -27,11 +27,11 @@ from mnistcore.training.settings import Examples, check_run
 from stages.command import Stage, say, summarize, writing
 from stages.curves import CurvesWriter
 from stages.fingerprint import fingerprint
-from stages.parameters import read_section, told_of
+from stages.parameters import errors_of, read_section
 from stages.paths import BATCHES, CHECKPOINTS, CURVES, IMAGES, LABELS, MODEL
 from stages.progress import Progress
 from stages.schema import written
-from stages.side_by_side import OnEpoch, OnProgress, cores, tell_epoch, tell_progress, train_side_by_side
+from stages.side_by_side import OnEpoch, OnProgress, cores, send_epoch, send_progress, train_side_by_side
 from stages.train_section import Train
 
 DATA = tuple(BATCHES / part / name for part in ("train", "validation") for name in (IMAGES, LABELS))
@@ -61,7 +61,7 @@ def main(workers: int | None, seed: int | None) -> None:
     workers = workers or cores()
     if seed is not None:
         try:
-            job.train(seed, workers, tell_epoch, tell_progress)
+            job.train(seed, workers, send_epoch, send_progress)
         except stages.interrupt.Interrupted as interrupted:
             stages.interrupt.leave(interrupted.status)  # the run that asked says so
         return
@@ -90,13 +90,13 @@ class Job:
     def __init__(self, section: Train) -> None:
         self.data, training, validation = open_batches(BATCHES)
         self.section = section = section.for_images(self.data.image_shape)
-        with told_of("train"):
+        with errors_of("train"):
             section.check_fit(self.data, training.images.dtype.name)
             data = self.data
             self.settings = section.settings(data.batch_size, data.remainder, data.image_shape)
             network = section.network(self.data.features)
         self.examples, self.validation = _examples("train", training), _examples("validation", validation)
-        with told_of("train"):
+        with errors_of("train"):
             check_run(network, self.examples, self.settings, self.validation)
 
     def train(self, seed: int, workers: int, on_epoch: OnEpoch, on_progress: OnProgress) -> None:

@@ -193,7 +193,7 @@ class _Server:
                 if item is None:
                     return
                 if isinstance(item, Exception):
-                    raise _told(item, self.patience)
+                    raise _as_source_error(item, self.patience)
                 yield item
         finally:
             given_up.set()
@@ -252,7 +252,7 @@ def _said(reason: str | None) -> str:
     return "".join(letter for letter in (reason or "")[:MOST_SAID] if letter.isprintable())
 
 
-def _told(error: Exception, patience: Patience) -> Exception:
+def _as_source_error(error: Exception, patience: Patience) -> Exception:
     """What went wrong in a connection, in words."""
     if isinstance(error, (SourceError, _NotThere)):
         return error

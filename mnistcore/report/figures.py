@@ -297,10 +297,10 @@ def mistakes(
     across = cell + (0.45 if wordy else 0.2)
     down = cell + caption + (0.2 if wordy else 0.0)
     size = (2 * MARGIN + columns * across - (across - cell), HEADER + rows * down + 0.1)
-    told = (
+    which = (
         f"the {shown:,} most confident of {errors:,} errors" if shown < errors else f"all errors: {errors:,}"
     )
-    figure = page(size, "Worst mistakes", f"actual → predicted, and the network's confidence; {told}")
+    figure = page(size, "Worst mistakes", f"actual → predicted, and the network's confidence; {which}")
     axes = place_axes(figure, (0, 0, *size), xlim=(0, size[0]), ylim=(0, size[1]))
     axes.axis("off")
     for place, picture in enumerate(pictures):
@@ -361,15 +361,15 @@ def first_layer(
     across = 8.6 if names is None else 6.0
     down = across * mosaic.shape[0] / mosaic.shape[1]
     if names is not None:
-        told = "the weights of each output"
+        which = "the weights of each output"
     elif len(order) < units:
-        told = f"the {len(order):,} of {units:,} units with the largest weights"
+        which = f"the {len(order):,} of {units:,} units with the largest weights"
     else:
-        told = f"{units:,} {'unit' if units == 1 else 'units'}, the largest weights first"
+        which = f"{units:,} {'unit' if units == 1 else 'units'}, the largest weights first"
     figure = page(
         (2 * MARGIN + across + 0.95, max(HEADER + down + MARGIN, 3.4)),
         "First-layer weights",
-        f"{told}; ink where it is blue raises a unit, where it is orange lowers it",
+        f"{which}; ink where it is blue raises a unit, where it is orange lowers it",
     )
     height = figure.get_size_inches()[1]
     axes = place_axes(figure, (MARGIN, height - HEADER - down, across, down))

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from mnistcore.textbook import dropout_mask
 from mnistcore.training.dropout import Dropout
 
 
@@ -35,3 +36,9 @@ def test_the_rows_of_a_smaller_batch_are_the_first_ones():
     dropout.draw([whole], 2, 7)
     dropout.draw([part], 2, 7)
     assert np.array_equal(whole[:10], part)
+
+
+def test_the_textbook_s_mask_drops_at_its_rate_and_keeps_the_mean():
+    mask = dropout_mask((64, 500), 0.3, np.random.default_rng(0))
+    assert set(np.unique(mask)) == {0, 1 / 0.7}
+    assert mask.mean() == pytest.approx(1, abs=4 * math.sqrt(0.3 / 0.7 / mask.size))
