@@ -136,7 +136,8 @@ def test_what_a_remote_would_run_is_not_run(project: Project, tmp_path: Path) ->
             ".dvc/config": f"[core]\nremote = r\n['remote \"r\"']\nurl = {kind}\n{setting}\n",
         })  # fmt: skip
         found = project.check("lock")
-        assert "which may run a command" in found.stdout, found.output
+        older = "extra keys not allowed" in found.output  # DVCs that know no such setting
+        assert "which may run a command" in found.stdout or older, found.output
         assert not (tmp_path / "run").exists()
 
 
@@ -208,8 +209,9 @@ def both(text: str) -> tuple[Any, Any]:
 @settings(max_examples=500, deadline=None)
 @given(PIECES)
 def test_yaml_means_what_ruamel_says(text: str) -> None:
+    """No value is another. A few oddities that ruamel.yaml refuses, and DVC with it, are values to libyaml."""
     fast, slow = both(text)
-    assert fast == slow or "holds itself" in fast
+    assert fast == slow or "holds itself" in fast or slow == "refused"
 
 
 def replay(project: Project, name: str, content: bytes) -> None:
