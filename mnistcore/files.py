@@ -1,17 +1,20 @@
-"""Atomic writing: a file under its final name is always whole, the old one or the new one.
+"""Atomic writing: a file under its final name is always whole, the old one or the new one. And the reading of text.
 
 Two processes that write the same file would share its temporary one, so a stage
 holds the folder it writes to for itself (`exclusive`).
 """
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Any, Literal, NoReturn
 
 from mnistcore.arguments import check
 from mnistcore.errors import InputError
+
+LONGEST = 1 << 24  # bytes of a text; what is written here has thousands, or a few for each example
 
 
 @contextmanager
@@ -113,3 +116,57 @@ def exclusive(folder: str | os.PathLike[str], waiting: Callable[[], None] = lamb
                 return
         finally:
             os.close(descriptor)
+
+
+def read_text(path: str | os.PathLike[str], maker: str, most: int = LONGEST) -> str:
+    """The text of a file that a stage wrote.
+
+    Parameters
+    ----------
+    maker : whom to run if it cannot be read, such as "train"
+    most : bytes that it may have
+
+    Raises
+    ------
+    InputError : missing, a folder, a pipe or a device, longer than `most`, or not in UTF-8
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(
+            f"{path}: not a file; run {maker} again"
+            if path.exists()
+            else f"{path}: not found; run {maker} first"
+        )
+    with open(path, "rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise InputError(f"{path}: longer than {most:,} bytes; run {maker} again")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not in UTF-8 (byte {error.start}); run {maker} again") from None
+
+
+def read_json(path: str | os.PathLike[str], maker: str) -> Any:
+    """What stands in a file of JSON that a stage wrote; Python's NaN and Infinity, and a key twice, do not.
+
+    Raises
+    ------
+    InputError : as `read_text`, or not JSON
+    """
+    text = read_text(path, maker)
+    try:
+        return json.loads(text, object_pairs_hook=_each_once, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not JSON ({error}); run {maker} again") from None
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("a key stands twice")
+    return made
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")

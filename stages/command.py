@@ -50,7 +50,11 @@ class Stage(click.Command):
 
 
 def say(line: str) -> None:
-    """Print a line on standard error, after the name of the stage, as it was run and not as its function is called."""
+    """Print a line on standard error, after the name of the stage, as it was run and not as its function is called.
+
+    What no terminal shows, such as a control character in the name of a file, is a question mark.
+    """
+    line = "".join(letter if letter.isprintable() else "?" for letter in line)
     click.echo(f"{click.get_current_context().info_name}: {line}", err=True)
 
 

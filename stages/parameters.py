@@ -14,6 +14,8 @@ STAGES = ("fetch", "preprocess", "batch", "train", "evaluate", "plot")
 
 Section = TypeVar("Section")
 
+MOST_MERGED = 100_000  # pairs that "<<" may bring into a mapping; a few lines can ask for 10¹¹
+
 
 def read_section(name: str, kind: type[Section]) -> Section:
     """Read one section of params.yaml in the current folder, as the dataclass `kind`.
@@ -66,6 +68,8 @@ def _read() -> dict[Any, Any]:
     text = ""
     try:
         text = PARAMETERS.read_bytes().decode("utf-8")
+        if "<<" in text and _merged(YAML(typ="safe", pure=True).compose(text), {}) > MOST_MERGED:
+            raise ValueError(f"its merge keys stand for more than {MOST_MERGED:,} pairs")
         document = YAML(typ="safe", pure=True).load(text)
     except (OSError, MemoryError):
         raise
@@ -90,3 +94,14 @@ def _read() -> dict[Any, Any]:
     if not isinstance(document, dict):
         raise InputError(f"{PARAMETERS}: should be sections of keys and values, one section per stage")
     return document
+
+
+def _merged(node: Any, known: dict[int, int]) -> int:
+    """How many pairs would be copied to make the mappings in a node of YAML, and of those it names in `<<`."""
+    if node is None or not isinstance(node.value, list):
+        return 0
+    if id(node) not in known:
+        known[id(node)] = 0
+        parts = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+        known[id(node)] = len(node.value) + sum(_merged(part, known) for part in parts)
+    return known[id(node)]

@@ -8,7 +8,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this copy of the
 import stages.interrupt  # noqa: F401  (first of all)
 import mnistcore.reproducible  # noqa: F401  (before NumPy)
 
-import json
 import time
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -22,17 +21,20 @@ from mnistcore.data.normalization import Normalizer
 from mnistcore.data.parts import open_part
 from mnistcore.errors import InputError
 from mnistcore.evaluation import metrics
+from mnistcore.evaluation.metrics_file import read_metrics
 from mnistcore.evaluation.predictions import Predictions, read_predictions
 from mnistcore.network import model
+from mnistcore.network.network import Network
 from mnistcore.report import figures
 from mnistcore.report.card import write_card
 from mnistcore.report.page import write_report
 from stages import paths
-from stages.command import Stage, summarize, writing
+from stages.command import Stage, say, summarize, writing
 from stages.curves import read_curves, read_parameters
 from stages.parameters import read_section
 from stages.paths import FIGURES, METRICS, MODEL, PREDICTIONS, PROCESSED, REPORT
 
+AT_A_TIME = 5000  # images: what a layer computes for them at once is what takes the memory
 MADE_OF = (  # what the report gives the SHA-256 of
     MODEL,
     PROCESSED / paths.NORMALIZER,
@@ -74,6 +76,13 @@ def main() -> None:
         raise InputError(
             f"{MODEL}: takes images of {len(weights)} pixels, {PROCESSED} has {rows} × {columns} in "
             f"normalizer.npz and {test.images.shape[1]} in test; run the stages before again"
+        )
+
+    if not _finite(network, test.images):
+        raise InputError(f"{MODEL}: its outputs are not finite; run train again")
+    if unknown := figures.unknown_letters(names):
+        say(
+            f"the figures' font has no {unknown[:10]}: boxes in their place; the report has the names of the classes"
         )
 
     counts = metrics.confusion_matrix(predictions.actual, predictions.predicted, len(names))
@@ -118,6 +127,13 @@ def main() -> None:
     summarize(f"{REPORT}, {paths.CARD} and {len(drawn)} figures in {FIGURES}", started)
 
 
+def _finite(network: Network, images: np.ndarray) -> bool:
+    """Whether the network says something of each image."""
+    with np.errstate(all="ignore"):
+        parts = (images[start : start + AT_A_TIME] for start in range(0, len(images), AT_A_TIME))
+        return all(np.isfinite(network.probabilities(part)).all() for part in parts)
+
+
 def _worst(predictions: Predictions, most: int) -> np.ndarray:
     """The rows of the mistakes made with the most confidence, first in the file first among equals."""
     wrong = np.flatnonzero(predictions.predicted != predictions.actual)
@@ -126,13 +142,8 @@ def _worst(predictions: Predictions, most: int) -> np.ndarray:
 
 def _read_metrics(predictions: Predictions) -> dict[str, Any]:
     """metrics.json, checked to be of the same run as the predictions."""
-    try:
-        judged = json.loads(METRICS.read_text(encoding="utf-8"))
-        errors, examples = judged["test"]["errors"], judged["test"]["examples"]
-    except FileNotFoundError:
-        raise InputError(f"{METRICS}: not found; run evaluate first") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise InputError(f"{METRICS}: not what evaluate writes; run it again") from None
+    judged = read_metrics(METRICS)
+    errors, examples = judged["test"]["errors"], judged["test"]["examples"]
     found = int((predictions.predicted != predictions.actual).sum())
     if (errors, examples) != (found, len(predictions.actual)):
         raise InputError(

@@ -25,7 +25,7 @@ from mnistcore.training import run
 from mnistcore.training.checkpoint import Checkpoint
 from mnistcore.training.settings import Examples, check_run
 from stages.command import Stage, say, summarize, writing
-from stages.curves import CurvesWriter
+from stages.curves import CurvesWriter, keep_curves
 from stages.fingerprint import fingerprint
 from stages.parameters import errors_of, read_section
 from stages.paths import BATCHES, CHECKPOINTS, CURVES, IMAGES, LABELS, MODEL
@@ -68,17 +68,16 @@ def main(workers: int | None, seed: int | None) -> None:
     if (different := mnistcore.reproducible.difference()) is not None:
         say(f"the bits may differ from the committed ones: {different}")
     seeds, examples = job.section.seeds, len(job.examples.labels)
-    with (
-        writing(CHECKPOINTS),
-        Progress("train", len(seeds) * job.settings.epochs * examples, "examples") as progress,
-        CurvesWriter(CURVES, written(job.section)) as curves,
-    ):
-        if len(seeds) == 1:
-            job.train(seeds[0], workers, curves.append, progress.update)
-        else:
-            train_side_by_side(__file__, seeds, workers, curves.append, progress.update)
+    total, unfinished = len(seeds) * job.settings.epochs * examples, CHECKPOINTS / CURVES.name
+    with writing(CHECKPOINTS), Progress("train", total, "examples") as progress:
+        with CurvesWriter(unfinished, written(job.section)) as curves:
+            if len(seeds) == 1:
+                job.train(seeds[0], workers, curves.append, progress.update)
+            else:
+                train_side_by_side(__file__, seeds, workers, curves.append, progress.update)
         networks = [job.result(seed) for seed in seeds]
         model.save(MODEL, seeds, networks)
+        keep_curves(unfinished, CURVES)  # until here those of the model before stood beside it
         shutil.rmtree(CHECKPOINTS)
     tail = f", {len(seeds)} seeds," if len(seeds) > 1 else ","
     summarize(f"{MODEL}: {networks[0]}{tail} {len(networks[0].parameters):,} parameters", started)

@@ -63,4 +63,8 @@ def load(path: str | os.PathLike[str]) -> tuple[list[int], list[Network]]:
         raise InputError(
             f"{path}: {len(networks)} networks for {len(seeds)} seeds; run the train stage again"
         )
+    if not np.isfinite(parameters).all():
+        raise InputError(
+            f"{path}: its parameters are not finite; the training diverged: try a lower learning rate"
+        )
     return seeds.tolist(), networks

@@ -9,6 +9,7 @@ that Matplotlib computes, hence every axes has its place in inches.
 import functools
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
@@ -54,6 +55,7 @@ STYLE: "dict[RcKeyType, Any]" = {
     "lines.linewidth": 2,
     "lines.solid_capstyle": "round",
     "text.color": INK,
+    "text.parse_math": False,  # a "$" in the name of a class is no formula
     "xtick.color": FAINT,
     "xtick.labelcolor": INK,
     "ytick.color": FAINT,
@@ -62,6 +64,7 @@ STYLE: "dict[RcKeyType, Any]" = {
 
 MARGIN = 0.35  # inches around everything
 HEADER = 0.95  # inches at the top, for title and subtitle
+LARGEST_MATRIX = 24.0  # inches: its figures are small from 22 classes on, and 256 classes still fit in memory
 UNITS_SHOWN = 96  # first-layer units in one picture: enough to see their kinds, few enough to see each
 
 Parameters = ParamSpec("Parameters")
@@ -103,11 +106,22 @@ def save(figure: "Figure", path: str | os.PathLike[str], dpi: int) -> None:
 
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # see `unknown_letters`
+        canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[:, :, :3].copy())
     picture = picture.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     with replacing(path) as file:
         picture.save(file, format="png", optimize=True, dpi=(dpi, dpi))
+
+
+@styled
+def unknown_letters(names: Sequence[str]) -> str:
+    """The letters in names that the figures' font has no glyph for, and draws a box in place of."""
+    from matplotlib import font_manager, ft2font
+
+    known = ft2font.FT2Font(font_manager.findfont(STYLE["font.family"])).get_charmap()
+    return "".join(letter for letter in dict.fromkeys("".join(names)) if ord(letter) not in known)
 
 
 @styled
@@ -214,7 +228,7 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> "Figure":
 
     classes, examples = len(counts), int(counts.sum())
     errors = counts - np.diag(np.diag(counts))
-    side = max(4.6, 0.46 * classes)
+    side = min(max(4.6, 0.46 * classes), LARGEST_MATRIX)
     longest = max(len(name) for name in names)
     left, above = 0.62 + 0.08 * longest, 0.55 + (0.08 * longest if longest > 3 else 0)
     figure = page(
