@@ -9,7 +9,7 @@ from stages.interrupt import Interrupted, as_exceptions, leave
 import io
 import sys
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,7 +42,8 @@ class Stage(click.Command):
             leave(interrupted.status)
 
     def _end(self, status: int, line: str) -> NoReturn:
-        self._say(line)
+        with suppress(OSError):  # what is printed goes nowhere: a full disk
+            self._say(line)
         sys.exit(status)
 
     def _say(self, line: str) -> None:

@@ -47,9 +47,7 @@ class CurvesWriter:
         return self
 
     def __exit__(self, kind: type | None, *exception: object) -> None:
-        if kind is None:
-            with self._named():
-                self._live.end()
+        """Nothing: `Live.end` has no more to write. It tells DVC Studio, in a thread, and Git of new folders."""
 
     @contextmanager
     def _named(self) -> Iterator[None]:
@@ -72,9 +70,12 @@ class CurvesWriter:
 
 
 def keep_curves(written: Path, folder: Path) -> None:
-    """Put what a `CurvesWriter` has written to one folder in the place of another."""
-    _remove(folder)
+    """Put what a `CurvesWriter` has written to one folder in the place of another, which goes beside the first."""
     folder.parent.mkdir(parents=True, exist_ok=True)
+    before = written.with_name("before")
+    _remove(before)
+    if folder.exists() or folder.is_symlink():
+        shutil.move(folder, before)
     shutil.move(written, folder)
 
 

@@ -24,7 +24,6 @@ from mnistcore.evaluation import metrics
 from mnistcore.evaluation.metrics_file import read_metrics
 from mnistcore.evaluation.predictions import Predictions, read_predictions
 from mnistcore.network import model
-from mnistcore.network.network import Network
 from mnistcore.report import figures
 from mnistcore.report.card import write_card
 from mnistcore.report.page import write_report
@@ -34,7 +33,6 @@ from stages.curves import read_curves, read_parameters
 from stages.parameters import read_section
 from stages.paths import FIGURES, METRICS, MODEL, PREDICTIONS, PROCESSED, REPORT
 
-AT_A_TIME = 5000  # images: what a layer computes for them at once is what takes the memory
 MADE_OF = (  # what the report gives the SHA-256 of
     MODEL,
     PROCESSED / paths.NORMALIZER,
@@ -78,11 +76,12 @@ def main() -> None:
             f"normalizer.npz and {test.images.shape[1]} in test; run the stages before again"
         )
 
-    if not _finite(network, test.images):
-        raise InputError(f"{MODEL}: its outputs are not finite; run train again")
+    with np.errstate(all="ignore"):
+        if not np.isfinite(network.probabilities(test.images)).all():
+            raise InputError(f"{MODEL}: its outputs are not finite; run train again")
     if unknown := figures.unknown_letters(names):
         say(
-            f"the figures' font has no {unknown[:10]}: boxes in their place; the report has the names of the classes"
+            f"the figures' fonts have no {unknown[:10]}: boxes in their place; the report has the names of the classes"
         )
 
     counts = metrics.confusion_matrix(predictions.actual, predictions.predicted, len(names))
@@ -125,13 +124,6 @@ def main() -> None:
         write_report(REPORT, **shared, images=test.images, curves=curves, worst=worst)
         write_card(paths.CARD, **shared, epochs=len(curves["train/loss"]))
     summarize(f"{REPORT}, {paths.CARD} and {len(drawn)} figures in {FIGURES}", started)
-
-
-def _finite(network: Network, images: np.ndarray) -> bool:
-    """Whether the network says something of each image."""
-    with np.errstate(all="ignore"):
-        parts = (images[start : start + AT_A_TIME] for start in range(0, len(images), AT_A_TIME))
-        return all(np.isfinite(network.probabilities(part)).all() for part in parts)
 
 
 def _worst(predictions: Predictions, most: int) -> np.ndarray:

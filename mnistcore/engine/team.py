@@ -150,6 +150,8 @@ class Team:
                 if why.startswith("MemoryError"):
                     raise MemoryError(why)
                 exit_code = os.waitstatus_to_exitcode(status)
+                if exit_code == -signal.SIGBUS:
+                    why = "status -7; a file may have become shorter while it was read"
                 why = why or f"status {exit_code}; the system may have run out of memory"
                 raise InputError(f"training: a worker ended: {why}")
 

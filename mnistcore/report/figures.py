@@ -12,6 +12,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -71,13 +72,23 @@ Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
+def _matplotlib() -> ModuleType:
+    """Matplotlib, imported without MPLBACKEND, in which it refuses a name unknown to it; nothing goes to a screen."""
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    return matplotlib
+
+
 def styled(draw: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Run under Matplotlib's own defaults and `STYLE`, whatever the reader's matplotlibrc says."""
 
     @functools.wraps(draw)
     def wrapper(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        import matplotlib
-
+        matplotlib = _matplotlib()
         _register_fonts()
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
@@ -117,10 +128,10 @@ def save(figure: "Figure", path: str | os.PathLike[str], dpi: int) -> None:
 
 @styled
 def unknown_letters(names: Sequence[str]) -> str:
-    """The letters in names that the figures' font has no glyph for, and draws a box in place of."""
+    """The letters in names that the figures' fonts have no glyph for; a box is drawn in place of each."""
     from matplotlib import font_manager, ft2font
 
-    known = ft2font.FT2Font(font_manager.findfont(STYLE["font.family"])).get_charmap()
+    known = set().union(*(ft2font.FT2Font(font_manager.findfont(name)).get_charmap() for name in SANS))
     return "".join(letter for letter in dict.fromkeys("".join(names)) if ord(letter) not in known)
 
 

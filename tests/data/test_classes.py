@@ -54,7 +54,7 @@ def test_anything_else_is_refused_in_one_line(tmp_path, text):
 
 def test_bytes_that_are_not_text_are_refused(tmp_path):
     (tmp_path / "dataset.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="not JSON"):
+    with pytest.raises(InputError, match="not in UTF-8"):
         read_dataset_description(tmp_path / "dataset.json")
     with pytest.raises(InputError, match="not found"):
         read_dataset_description(tmp_path / "other.json")

@@ -174,8 +174,8 @@ def test_names_of_classes_that_cannot_be_drawn(tmp_path):
 
 @row("names of classes with `$`, `\\`, `<`, `{{`, or from right to left", "they are drawn as they are", 6)
 @row(
-    "names of classes in a script that the figures' font lacks",
-    "`plot: the figures' font has no …: boxes in their place; …`, once, and no warnings",
+    "names of classes in a script that the figures' fonts lack",
+    "`plot: the figures' fonts have no …: boxes in their place; …`, once, and no warnings",
 )
 @pytest.mark.filterwarnings("error")
 def test_names_of_any_script_are_drawn(tmp_path):
