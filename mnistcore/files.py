@@ -33,10 +33,11 @@ def replacing(path: str | os.PathLike[str], mode: str = "wb") -> Iterator[IO]:
 
     Raises
     ------
-    InputError : a path that ends in no name, or that no file can have
+    InputError : a path that ends in no name, that no file can have, or a device, such as /dev/null, which root could
+        replace
     """
     path = Path(path)
-    if not path.name:
+    if not path.name or path.is_char_device() or path.is_block_device():
         raise InputError(f"{path}: is no name of a file")
     _check_name(path)
     check(Literal["wb", "w"], mode, "replacing", "mode")

@@ -3,7 +3,6 @@
 import math
 import os
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mnistcore.arguments import shown
 from mnistcore.errors import InputError
 from mnistcore.files import read_text
 
@@ -22,9 +20,6 @@ NEEDED = ("train/loss", "train/accuracy")
 TOGETHER = ("validation/loss", "validation/accuracy")  # neither, where no image was held out
 MAYBE = ("learning_rate",)
 SMALLEST, LARGEST = 1e-100, 1e100  # of losses and learning rates: what a logarithmic scale can be computed of
-LONGEST_PARAMETERS = 1 << 16  # bytes
-# What ruamel.yaml lets out for text that looks like a date, a number or a key, and is none.
-NOT_A_VALUE = (ValueError, TypeError, AttributeError, KeyError, OverflowError)
 TABLES = Path("plots", "metrics")  # where DVCLive puts a table of step and value per metric
 
 
@@ -136,44 +131,3 @@ def _read(path: Path) -> np.ndarray:
     if wrong.any():
         raise InputError(f"{path}: {values[wrong][0]:g} is no {path.stem.replace('_', ' ')}; run train again")
     return points
-
-
-def read_parameters(folder: Path) -> dict[str, Any]:
-    """What the writer was given as `parameters`; nothing, of a run that gave nothing.
-
-    Raises
-    ------
-    InputError : not what DVCLive writes
-    """
-    from ruamel.yaml import YAML  # DVCLive writes YAML
-    from ruamel.yaml.error import YAMLError
-    from ruamel.yaml.events import AliasEvent
-
-    path = folder / "params.yaml"
-    if not path.exists():
-        return {}
-    text = read_text(path, "train", LONGEST_PARAMETERS)
-    yaml = YAML(typ="safe", pure=True)
-    try:
-        # DVCLive writes none. With them a few lines stand for gigabytes, or hold themselves.
-        if "*" in text and any(isinstance(event, AliasEvent) for event in yaml.parse(text)):
-            raise InputError(f"{path}: has an alias; run train again")
-        logged = yaml.load(text)
-    except (YAMLError, RecursionError, *NOT_A_VALUE):
-        raise InputError(f"{path}: not readable as YAML; run train again") from None
-    if not isinstance(logged, dict):
-        raise InputError(f"{path}: should be keys and values; run train again")
-    waiting: list[Any] = [logged]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            waiting += [part for pair in value.items() for part in pair]
-        elif isinstance(value, list):
-            waiting += value
-        elif not (
-            value is None
-            or (type(value) in (int, float, bool) and abs(value) <= sys.float_info.max)
-            or (type(value) is str and value.isprintable())
-        ):
-            raise InputError(f"{path}: {shown(value)} is no parameter; run train again")
-    return logged

@@ -29,7 +29,8 @@ from mnistcore.report.card import write_card
 from mnistcore.report.page import write_report
 from stages import paths
 from stages.command import Stage, say, summarize, writing
-from stages.curves import read_curves, read_parameters
+from stages.curves import read_curves
+from stages.curves_parameters import read_parameters
 from stages.parameters import read_section
 from stages.paths import FIGURES, METRICS, MODEL, PREDICTIONS, PROCESSED, REPORT
 

@@ -21,7 +21,8 @@ from mnistcore.evaluation.predictions import read_predictions
 from mnistcore.network import model
 from mnistcore.network.network import Dense
 from mnistcore.report import figures
-from stages.curves import NEEDED, read_curves, read_parameters
+from stages.curves import NEEDED, read_curves
+from stages.curves_parameters import read_parameters
 
 FEW = np.arange(3)
 DESCRIPTION = {"name": "tiny", "title": "tiny", "classes": ["0", "1", "2"]}
