@@ -131,7 +131,8 @@ def read_text(path: str | os.PathLike[str], maker: str, most: int = LONGEST) -> 
     ------
     InputError : missing, a folder, a pipe or a device, longer than `most`, or not in UTF-8
     """
-    path = Path(path)
+    check(str, maker, "read_text", "maker")
+    most, path = check(int, most, "read_text", "most"), Path(path)
     if not path.is_file():
         raise InputError(
             f"{path}: not a file; run {maker} again"
@@ -139,7 +140,7 @@ def read_text(path: str | os.PathLike[str], maker: str, most: int = LONGEST) -> 
             else f"{path}: not found; run {maker} first"
         )
     with open(path, "rb") as file:
-        data = file.read(most + 1)
+        data = file.read(max(0, min(most, path.stat().st_size)) + 1)
     if len(data) > most:
         raise InputError(f"{path}: longer than {most:,} bytes; run {maker} again")
     try:

@@ -78,6 +78,7 @@ def check_named(source: str, where: str) -> None:
     ------
     InputError : no text, or a URL that is not HTTPS, file or loopback
     """
+    check(str, where, "check_named", "where")
     check(str, source, where)
     if urls.is_url(source) and (why := urls.refusal(source)):
         raise InputError(f"{where}: {urls.shown(source)}: {why}")

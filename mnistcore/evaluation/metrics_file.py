@@ -69,7 +69,7 @@ def write_metrics(path: str | os.PathLike[str], content: Mapping[str, Any]) -> N
     ------
     ArgumentError : for what `read_metrics` would refuse
     """
-    content = rounded(dict(content))
+    content = rounded(dict(check(Mapping, content, "write_metrics", "content")))
     _check(content)
     with replacing(path, "w") as file:
         json.dump(content, file, ensure_ascii=False, indent=2)
