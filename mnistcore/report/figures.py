@@ -551,7 +551,7 @@ def page(size: tuple[float, float], title: str, subtitle: str) -> "Figure":
     width, height = size
     figure = Figure(figsize=size)
     figure.text(MARGIN / width, 1 - 0.25 / height, title, size=17, family=SERIF, va="top")
-    figure.text(MARGIN / width, 1 - 0.6 / height, subtitle, size=10, color=FAINT, va="top")
+    figure.text(MARGIN / width, 1 - 0.6 / height, subtitle, size="medium", color=FAINT, va="top")
     return figure
 
 
