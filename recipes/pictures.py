@@ -22,6 +22,7 @@ from mnistcore.report.figures import (
     whole_ticks,
 )
 from recipes.results import Result
+from recipes.table import here, published
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,27 +50,14 @@ def recipe(result: Result) -> "Figure":
     """Training loss; training accuracy with the test's beside it; which test images are taken for what."""
     rcParams.update(LARGER)
     figure = page(
-        (12.2, 5.2), result.name, f"test accuracy: published {_published(result)}, here {_here(result)}"
+        (12.2, 5.2),
+        result.name,
+        f"test accuracy: published {published(result) or 'nothing'}, here {here(result)}",
     )
     _loss(place_axes(figure, (0.95, 0.85, 2.4, 3.0)), result)
     _accuracy(place_axes(figure, (4.35, 0.85, 2.4, 3.0)), result)
     _confusion(place_axes(figure, (8.65, 0.4, 3.3, 3.3)), result)
     return figure
-
-
-def _published(result: Result) -> str:
-    """The published test accuracy in per cent, with the digits that were printed, or what is said in its place."""
-    value = result.about.published
-    return result.about.published_note or "nothing" if value is None else _percent(value)
-
-
-def _here(result: Result) -> str:
-    spread = f" ± {100 * result.sd:.2f}" if len(result.accuracies) > 1 else ""
-    return f"{100 * result.mean:.2f}{spread} %"
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.4g} %"
 
 
 def _loss(axes: "Axes", result: Result) -> None:
@@ -103,7 +91,7 @@ def _accuracy(axes: "Axes", result: Result) -> None:
     labels = [(accuracy[-1], BLUE, "training"), (result.mean, INK, f"test, here\n{100 * result.mean:.2f} %")]
     if value is not None:
         axes.axhline(value, color=ORANGE, linewidth=1, linestyle=(0, (4, 3)))
-        labels.append((value, ORANGE, f"published\n{_published(result)}"))
+        labels.append((value, ORANGE, f"published\n{published(result)}"))
     if printed := result.about.printed:
         axes.plot(np.add(printed.passes, 1), np.asarray(printed.accuracy, float), **AS_PRINTED)
     # The first steep climb is cut off: what matters happens near the top.
@@ -163,15 +151,15 @@ def side_by_side(results: Sequence[Result]) -> "Figure":
         axes.plot(each, [row] * len(each), color=BLUE, linestyle="", marker="|", markersize=13)
         axes.plot(result.mean, row, color=BLUE, marker="o", markersize=8)
         across = axes.get_yaxis_transform()
-        axes.text(1.04, row, _published(result), transform=across, color=ORANGE, va="center")
-        axes.text(1.27, row, _here(result), transform=across, color=BLUE, va="center")
+        axes.text(1.04, row, published(result), transform=across, color=ORANGE, va="center")
+        axes.text(1.27, row, here(result), transform=across, color=BLUE, va="center")
         if value is not None:
             axes.plot([value, result.mean], [row, row], color=RULE, linewidth=3, zorder=1)
             axes.plot(value, row, color=ORANGE, **PUBLISHED)
         elif result.about.published_note:  # at the bottom of the scale, since it has no place on it
             axes.plot(lowest + 0.008, row, color=ORANGE, **PUBLISHED | {"marker": "x"})
             axes.text(
-                lowest + 0.018, row, _published(result), color=ORANGE, va="center", backgroundcolor=PAPER
+                lowest + 0.018, row, published(result), color=ORANGE, va="center", backgroundcolor=PAPER
             )
     axes.set_yticks(range(rows), [result.name for result in results])
     axes.tick_params(axis="y", length=0)
