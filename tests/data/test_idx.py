@@ -230,6 +230,12 @@ class TestGzip:
         tracemalloc.stop()
         assert peak < 5 * gzipped.PIECE
 
+    def test_more_than_1_gib_is_refused_by_its_header(self):
+        with pytest.raises(
+            idx.IdxError, match=r"1,073,741,836 bytes decompressed; the limit is 1,073,741,824$"
+        ):
+            idx.decode(gzip.compress(header(8, 1 << 10, 1 << 20)))
+
     def test_pieces_cut_anywhere_give_the_same(self):
         whole = gzip.compress(self.data[:7]) + gzip.compress(self.data[7:])
         for size in (1, 2, 7, 100):
