@@ -11,6 +11,7 @@ import sys
 import tarfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -119,6 +120,15 @@ class TestServers:
         server = serve(lambda handler, name: handler.send_error(500))
         refused(dataset([server.url]), tmp_path, server.url, "answers 500")
         assert len(server.asked) == PATIENCE.attempts
+
+    def test_unless_told_otherwise_asked_three_times_after_pauses_that_double(
+        self, serve, tmp_path, monkeypatch
+    ):
+        server, pauses = serve(lambda handler, name: handler.send_error(500)), []
+        monkeypatch.setattr("mnistcore.data.download.time", SimpleNamespace(sleep=pauses.append))
+        with pytest.raises(InputError, match="answers 500"):
+            fetch(dataset([server.url]), tmp_path)
+        assert len(server.asked) == 3 and pauses == [0.5, 1.0]
 
     @pytest.mark.fault(
         "Fetch",

@@ -91,6 +91,18 @@ def test_divergence_is_told_with_epoch_step_and_cause_and_leaves_the_checkpoint(
     assert state.epoch == 1 and np.isfinite(state.parameters).all()
 
 
+def test_states_are_saved_after_each_group_of_steps_and_after_each_epoch(blobs, fresh, tmp_path, monkeypatch):
+    saved: list[State] = []
+    monkeypatch.setattr("mnistcore.training.run.EXAMPLES", 50)  # three steps of 16 examples
+    monkeypatch.setattr(Checkpoint, "save", lambda self, state: saved.append(state))
+    checkpoint = Checkpoint(tmp_path / "run.npz", lambda: "this run", 0)
+    train(fresh(), blobs(), Settings(epochs=2, batch_size=16), checkpoint=checkpoint)
+    assert [state.step for state in saved] == [3, 6, 9, 12, 0] * 2 + [0]
+    assert [state.epoch for state in saved] == [0] * 4 + [1] * 5 + [2] * 2
+    assert [state.updates for state in saved] == [3, 6, 9, 12, 13, 16, 19, 22, 25, 26, 26]
+    assert [state.finished for state in saved] == [False] * 10 + [True]
+
+
 STATE = State(
     step=1, updates=4, finished=False, best_loss=0.5, clean_loss=np.inf, parameters=np.linspace(0, 1, 404),
     slots=np.zeros((0, 404)), average=np.zeros(0), best=np.zeros(0), history=np.ones((1, 7)),
