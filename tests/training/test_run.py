@@ -160,3 +160,12 @@ def test_impossible_settings_are_refused(blobs, fresh):
         train(fresh(), blobs(), Settings(stopping=Patience(2)))
     with pytest.raises(InputError, match="there are none"):
         train(fresh(), Examples(np.empty((0, 20)), np.empty(0, int)), Settings())
+
+
+def test_a_clipping_that_never_comes_about_changes_nothing_where_layers_widen(blobs, fresh):
+    networks = []
+    for clip_norm in (None, 1e9):
+        network = fresh(hidden=(Dense(3, "tanh"), Dense(60, "tanh")))
+        train(network, blobs(), Settings(epochs=2, batch_size=50, clip_norm=clip_norm))
+        networks.append(network)
+    np.testing.assert_allclose(networks[0].parameters, networks[1].parameters, rtol=1e-9, atol=1e-12)
