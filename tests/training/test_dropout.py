@@ -49,6 +49,8 @@ def test_the_masks_come_from_the_words_of_their_stream_16_bits_a_unit():
     mask = np.empty((3, 6))
     for step in (0, 1, 5):
         Dropout([0.25], [6], 3, seed=4, part=2).draw([mask], 7, step)
-        words = stream(4, "dropout", 7, 0, 2).bit_generator.random_raw(5 * 6)  # 18 units, rounded up to 5 words
+        words = stream(4, "dropout", 7, 0, 2).bit_generator.random_raw(
+            5 * 6
+        )  # 18 units, rounded up to 5 words
         bits = words.view(np.uint16)[20 * step : 20 * step + 18].reshape(3, 6)
         assert np.array_equal(mask, (bits >= 1 << 14) / 0.75)
