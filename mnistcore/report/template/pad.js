@@ -263,5 +263,5 @@ const startPad = ({ data, frame, probabilities, pixelsOf, canvasOf, paint, perce
   window.addEventListener("resize", fit); // zooming, or another screen
   fit();
   look();
-  return { put, seen, read };
+  return { put, shown, seen, read };
 };
