@@ -65,7 +65,10 @@ def main(pictures: tuple[Path, ...], as_json: bool, show: bool) -> None:
             _complain(str(error))
             readings.append({"picture": str(path), "error": str(error)})
             continue
-        outputs = network.probabilities(normalizer.transform(seen))
+        with np.errstate(all="ignore"):  # what is not finite is told in the next line
+            outputs = network.probabilities(normalizer.transform(seen))
+        if not np.isfinite(outputs).all():
+            raise InputError(f"{MODEL}: its outputs are not finite; run the pipeline again")
         digits = [_reading(one, classes) for one in outputs]
         if show:
             for digit, picture in zip(digits, seen, strict=True):

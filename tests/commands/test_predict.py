@@ -147,6 +147,16 @@ def test_a_newline_in_a_name_makes_no_second_line(folder):
     assert len(run("a\nb.png", "c\nd.png").output.splitlines()) == 2
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_model_that_says_nothing_is_told_in_one_line(folder):
+    network = any_network([Dense(10, "softmax")])
+    network.parameters[:] = 3e38
+    model.save("models/model.npz", [3], [network])
+    assert run("in/a.png").output == (
+        "predict: models/model.npz: its outputs are not finite; run the pipeline again\n"
+    )
+
+
 def test_without_a_model_it_says_so(folder):
     (folder / "models/model.npz").unlink()
     result = run("in/a.png")
