@@ -19,7 +19,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -282,18 +282,23 @@ def known_tests(copy: Path) -> dict[str, tuple[float, list[str]]]:
 
 
 def tests_for(defect: Defect, tests: dict[str, tuple[float, list[str]]]) -> list[str]:
-    """Those that call the function, or else another of its module, or else those of its room; the quickest first."""
+    """Those that call the function, then those that call others of its module, or else those of its room.
+
+    Processes that a test forks are not watched: what only they call is found by the second kind.
+    """
     file = defect.file.removeprefix("mnistcore/")
     room = f"tests/{file.partition('/')[0]}/"
-    for chosen in (
-        [name for name, (_, calls) in tests.items() if f"{file}:{defect.function}" in calls],
-        [name for name, (_, calls) in tests.items() if any(call.startswith(f"{file}:") for call in calls)],
-        [name for name in tests if name.startswith(room)],
-    ):
-        if chosen:
-            # Of equals those of the same room first: they are written for it.
-            return sorted(chosen, key=lambda name: tests[name][0] * (1 if name.startswith(room) else 3))
-    raise SystemExit(f"{defect.file}: no test")
+
+    def quickest_first(chosen: Iterable[str]) -> list[str]:
+        # Those of the same room before others that take as long: they are written for it.
+        return sorted(chosen, key=lambda name: tests[name][0] * (1 if name.startswith(room) else 3))
+
+    module = {
+        name for name, (_, calls) in tests.items() if any(call.startswith(f"{file}:") for call in calls)
+    }
+    callers = {name for name in module if f"{file}:{defect.function}" in tests[name][1]}
+    chosen = quickest_first(callers) + quickest_first(module - callers)
+    return chosen or quickest_first(name for name in tests if name.startswith(room))
 
 
 def groups(names: list[str], tests: dict[str, tuple[float, list[str]]]) -> Iterator[tuple[list[str], float]]:

@@ -121,6 +121,11 @@ class TestServers:
         refused(dataset([server.url]), tmp_path, server.url, "answers 500")
         assert len(server.asked) == PATIENCE.attempts
 
+    def test_a_server_that_failed_twice_is_not_asked_for_the_other_files(self, serve, tmp_path):
+        server = serve(lambda handler, name: handler.send_error(500))
+        refused(dataset([server.url]), tmp_path, server.url, patience=PATIENCE._replace(attempts=2))
+        assert len(server.asked) == 2
+
     def test_unless_told_otherwise_asked_three_times_after_pauses_that_double(
         self, serve, tmp_path, monkeypatch
     ):
