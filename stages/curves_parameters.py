@@ -1,6 +1,7 @@
 """reports/curves/params.yaml: what the network was trained with, as DVCLive wrote it beside the curves. For plot."""
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def read_parameters(folder: Path) -> dict[str, Any]:
     InputError : not what DVCLive writes
     """
     from ruamel.yaml import YAML  # DVCLive writes YAML
-    from ruamel.yaml.error import YAMLError
+    from ruamel.yaml.error import ReusedAnchorWarning, YAMLError
     from ruamel.yaml.events import AliasEvent
 
     path = folder / "params.yaml"
@@ -33,7 +34,9 @@ def read_parameters(folder: Path) -> dict[str, Any]:
         # DVCLive writes none. With them a few lines stand for gigabytes, or hold themselves.
         if "*" in text and any(isinstance(event, AliasEvent) for event in yaml.parse(text)):
             raise InputError(f"{path}: has an alias; run train again")
-        logged = yaml.load(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ReusedAnchorWarning)
+            logged = yaml.load(text)
     except (YAMLError, RecursionError, *NOT_A_VALUE):
         raise InputError(f"{path}: not readable as YAML; run train again") from None
     if not isinstance(logged, dict):

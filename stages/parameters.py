@@ -1,5 +1,6 @@
 """params.yaml: reading a stage's section of it, every failure told in one line that names the file and the key."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -59,7 +60,7 @@ def shown(value: object) -> str:
 def _read() -> dict[Any, Any]:
     """The whole of params.yaml, as DVC reads it; every failure is told with the line it is in."""
     from ruamel.yaml import YAML  # DVC's own parser, so that both read the same values
-    from ruamel.yaml.error import MarkedYAMLError
+    from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning
     from ruamel.yaml.reader import ReaderError
 
     if not PARAMETERS.is_file():
@@ -68,9 +69,11 @@ def _read() -> dict[Any, Any]:
     text = ""
     try:
         text = PARAMETERS.read_bytes().decode("utf-8")
-        if "<<" in text and _merged(YAML(typ="safe", pure=True).compose(text), {}) > MOST_MERGED:
-            raise ValueError(f"its merge keys stand for more than {MOST_MERGED:,} pairs")
-        document = YAML(typ="safe", pure=True).load(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ReusedAnchorWarning)  # YAML allows it
+            if "<<" in text and _merged(YAML(typ="safe", pure=True).compose(text), {}) > MOST_MERGED:
+                raise ValueError(f"its merge keys stand for more than {MOST_MERGED:,} pairs")
+            document = YAML(typ="safe", pure=True).load(text)
     except (OSError, MemoryError):
         raise
     except UnicodeDecodeError as error:

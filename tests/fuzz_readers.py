@@ -19,6 +19,7 @@ import struct
 import sys
 import tempfile
 import time
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
@@ -139,9 +140,10 @@ READERS = {
 
 @contextmanager
 def workshop() -> Iterator[None]:
-    """A current folder in memory, with the other files that the readers look at."""
+    """A current folder in memory, with the other files that the readers look at; a warning is an error."""
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    with tempfile.TemporaryDirectory(dir=memory) as folder, chdir(folder):
+    with tempfile.TemporaryDirectory(dir=memory) as folder, chdir(folder), warnings.catch_warnings():
+        warnings.simplefilter("error")
         Path(CURVE).parent.mkdir(parents=True)
         Path(CURVE).with_name("accuracy.tsv").write_text("step\taccuracy\n1\t0.5\n2\t0.25\n3\t1\n")
         yield
