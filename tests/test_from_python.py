@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import dataclasses
 import gzip
 import itertools
 import math
@@ -143,6 +144,10 @@ REFUSED: list[tuple[str, Callable[[], object]]] = [
     (AVERAGE, lambda: fit(averaging=Averaging(0.9, 4))),
     ("Settings.stopping: patience goes by the validation loss; hold some examples out",
      lambda: fit(stopping=stopping.Patience(2))),
+    ("Network.precision: should be 'float32' or 'float64', is 'float16'",
+     lambda: Network(4, [Dense(3, "softmax")], precision="float16")),
+    ("Augmentation.elastic_pixels: should be less than or equal to 1000, is 1000.5", lambda: Augmentation(elastic_pixels=1000.5)),
+    ("split.labels: should be integers, is float64", lambda: split(LABELS.astype(float), 3, 0)),
     ("legacy_stream.seed: should be less than 4294967296, is 4294967296", lambda: legacy_stream(2**32)),
     ("stream: should be whole numbers from 0 around the name of a purpose, is [-1, 'weights']",
      lambda: stream(-1, "weights")),
@@ -188,6 +193,17 @@ def test_what_numpy_and_python_know_as_numbers_and_lists_is_taken() -> None:
     assert (settings.epochs, settings.l2, settings.optimizer) == (2, 0.5, SGD(1.0))
     assert type(settings.epochs) is int and type(settings.optimizer.learning_rate) is float
     assert Dense(3, frozen=["biases"]).frozen == ("biases",)
+
+
+def test_what_was_checked_stays_as_it_was() -> None:
+    for one, name in (
+        (Settings(), "epochs"),
+        (Dense(3), "units"),
+        (SGD(), "learning_rate"),
+        (Averaging(), "steps"),
+    ):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(one, name, -1)
 
 
 # Any function and any constructor of the core, with any value in place of any argument.

@@ -285,7 +285,7 @@ class _Run:
 
 
 def _descent(settings: Settings) -> Descent:
-    return Descent(settings.optimizer, settings.reduction, settings.l2, settings.clip_norm)
+    return Descent(settings.optimizer, settings.l2, settings.reduction, settings.clip_norm)
 
 
 def draw_masks(network: Network, division: Division, seed: int) -> DrawMasks | None:

@@ -121,6 +121,11 @@ class TestServers:
         refused(dataset([server.url]), tmp_path, server.url, "answers 500")
         assert len(server.asked) == PATIENCE.attempts
 
+    def test_a_proxy_that_refuses(self, serve, tmp_path, monkeypatch):
+        monkeypatch.setenv("HTTPS_PROXY", serve(right).url)  # knows no CONNECT
+        why = "the proxy does not let us through"
+        refused(dataset(["https://mnist.invalid/"]), tmp_path, f"https://mnist.invalid/: {why}")
+
     def test_a_server_that_failed_twice_is_not_asked_for_the_other_files(self, serve, tmp_path):
         server = serve(lambda handler, name: handler.send_error(500))
         refused(dataset([server.url]), tmp_path, server.url, patience=PATIENCE._replace(attempts=2))
