@@ -22,7 +22,7 @@ def read_parameters(folder: Path) -> dict[str, Any]:
     InputError : not what DVCLive writes
     """
     from ruamel.yaml import YAML  # DVCLive writes YAML
-    from ruamel.yaml.error import ReusedAnchorWarning, YAMLError
+    from ruamel.yaml.error import YAMLError, YAMLWarning
     from ruamel.yaml.events import AliasEvent
 
     path = folder / "params.yaml"
@@ -35,7 +35,7 @@ def read_parameters(folder: Path) -> dict[str, Any]:
         if "*" in text and any(isinstance(event, AliasEvent) for event in yaml.parse(text)):
             raise InputError(f"{path}: has an alias; run train again")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ReusedAnchorWarning)
+            warnings.simplefilter("ignore", YAMLWarning)
             logged = yaml.load(text)
     except (YAMLError, RecursionError, *NOT_A_VALUE):
         raise InputError(f"{path}: not readable as YAML; run train again") from None

@@ -60,7 +60,7 @@ def shown(value: object) -> str:
 def _read() -> dict[Any, Any]:
     """The whole of params.yaml, as DVC reads it; every failure is told with the line it is in."""
     from ruamel.yaml import YAML  # DVC's own parser, so that both read the same values
-    from ruamel.yaml.error import MarkedYAMLError, ReusedAnchorWarning
+    from ruamel.yaml.error import MarkedYAMLError, YAMLWarning
     from ruamel.yaml.reader import ReaderError
 
     if not PARAMETERS.is_file():
@@ -70,7 +70,7 @@ def _read() -> dict[Any, Any]:
     try:
         text = PARAMETERS.read_bytes().decode("utf-8")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ReusedAnchorWarning)  # YAML allows it
+            warnings.simplefilter("ignore", YAMLWarning)  # such as of an anchor used twice, which YAML allows
             if "<<" in text and _merged(YAML(typ="safe", pure=True).compose(text), {}) > MOST_MERGED:
                 raise ValueError(f"its merge keys stand for more than {MOST_MERGED:,} pairs")
             document = YAML(typ="safe", pure=True).load(text)
