@@ -242,6 +242,7 @@
       from[1].focus({ preventScroll: true });
       placed.hidden = true;
     });
+    byId("pad").addEventListener("pointerdown", () => { placed.hidden = true; }); // something else will be on it
     byId("stay").addEventListener("click", () => {
       placed.hidden = true;
       from[1].focus({ preventScroll: true });
