@@ -97,8 +97,8 @@ def _open_streams() -> None:
             os.set_inheritable(
                 os.open(os.devnull, os.O_RDWR), True
             )  # takes the lowest number that is free, this one
-    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  for as long as the process lives
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  for as long as the process lives
 
 
 def leave(status: int) -> NoReturn:

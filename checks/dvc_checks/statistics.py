@@ -107,7 +107,7 @@ def bootstrap(differences: Sequence[float], seed: int = 0) -> Estimate:
     """
     count = len(differences)
     mean = math.fsum(differences) / count
-    draw = random.Random(seed)  # noqa: S311
+    draw = random.Random(seed)  # noqa: S311  resamples, and keeps no secret
     centred = [value - mean for value in differences]
     if count > GROUPS:
         draw.shuffle(centred)
