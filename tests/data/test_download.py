@@ -781,3 +781,10 @@ class TestTable:
         read = [idx.read(tmp_path / NAMES[i]) for i in (0, 2, 1, 3)]
         assert [len(part) for part in read] == [1203, 594, 1203, 594]
         assert all(np.array_equal(a.reshape(b.shape), b) for a, b in zip(read, parts, strict=True))
+
+
+def test_a_refusal_says_whether_it_was_a_redirect_that_led_there():
+    assert urls.refusal("http://a.example/x") == "only https, file, and http to this machine are allowed"
+    assert urls.refusal("http://a.example/x", "https://b.example/") == (
+        "redirects to http://a.example/x, but only https, file, and http to this machine are allowed"
+    )
