@@ -24,7 +24,7 @@ from mnistcore.evaluation import metrics
 from mnistcore.evaluation.metrics_file import read_metrics
 from mnistcore.evaluation.predictions import Predictions, read_predictions
 from mnistcore.network import model
-from mnistcore.report import figures
+from mnistcore.report import familiarity, figures
 from mnistcore.report.card import write_card
 from mnistcore.report.page import write_report
 from stages import paths
@@ -54,10 +54,10 @@ class Plot(Checked):
 
 @click.command(cls=Stage)
 def main() -> None:
-    """Draw the figures into reports/figures, and write reports/index.html and reports/MODEL_CARD.md.
+    """Draw the figures into reports/figures; write index.html, MODEL_CARD.md and familiarity.npz in reports.
 
     Reads the learning curves, the metrics and predictions of evaluate, the
-    model, and the test images. The same inputs give the same bytes.
+    model, and the images. The same inputs give the same bytes.
     """
     started = time.monotonic()
     section = read_section("plot", Plot)
@@ -65,18 +65,17 @@ def main() -> None:
     names = description.classes
     normalizer = Normalizer.load(PROCESSED / paths.NORMALIZER)
     rows, columns = normalizer.image_shape
-    test = open_part(PROCESSED / "test")
+    train, test = open_part(PROCESSED / "train"), open_part(PROCESSED / "test")
     predictions = read_predictions(PREDICTIONS, test.labels, len(names))
     judged = _read_metrics(predictions)
     curves, parameters = read_curves(paths.CURVES), read_parameters(paths.CURVES)
     network = model.load(MODEL)[1][0]
     weights = network.layers[0].weights
-    if not len(weights) == rows * columns == test.images.shape[1]:
+    if not len(weights) == rows * columns == test.images.shape[1] == train.images.shape[1]:
         raise InputError(
             f"{MODEL}: takes images of {len(weights)} pixels, {PROCESSED} has {rows} × {columns} in "
             f"normalizer.npz and {test.images.shape[1]} in test; run the stages before again"
         )
-
     with np.errstate(all="ignore"):
         if not np.isfinite(network.probabilities(test.images)).all():
             raise InputError(f"{MODEL}: its outputs are not finite; run train again")
@@ -122,7 +121,8 @@ def main() -> None:
                 old.unlink()
         for name, figure in drawn.items():
             figures.save(figure, FIGURES / f"{name}.png", section.dpi)
-        write_report(REPORT, **shared, images=test.images, curves=curves, worst=worst)
+        (familiar := familiarity.fit(network, normalizer, train.images)).save(paths.FAMILIARITY)
+        write_report(REPORT, **shared, familiarity=familiar, images=test.images, curves=curves, worst=worst)
         write_card(paths.CARD, **shared, epochs=len(curves["train/loss"]))
     summarize(f"{REPORT}, {paths.CARD} and {len(drawn)} figures in {FIGURES}", started)
 

@@ -355,6 +355,7 @@ LEFT_OUT = {
     "textbook": "plain NumPy to read and to type in, with NumPy's own errors",
     "report.card": "draws what other stages wrote, which their readers have checked",
     "report.compression": "packs a network and pictures that are at hand",
+    "report.familiarity": "is fitted to what other stages wrote, which their readers have checked",
     "report.figures": "draws what other stages wrote, which their readers have checked",
     "report.page": "draws what other stages wrote, which their readers have checked",
     "report.pictures.find_digits": "takes what `read_picture` returns",

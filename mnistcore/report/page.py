@@ -22,6 +22,7 @@ from mnistcore.evaluation.predictions import Predictions
 from mnistcore.files import replacing
 from mnistcore.network.network import Network
 from mnistcore.report import compression
+from mnistcore.report.familiarity import Familiarity
 from mnistcore.report.figures import TEMPLATE, UNITS_SHOWN, percent_decimals, whole_ticks
 from mnistcore.report.framing import FRAMES
 
@@ -43,6 +44,7 @@ def write_report(
     curves: Mapping[str, np.ndarray],
     bins: Reliability,
     network: Network,
+    familiarity: Familiarity,
     worst: np.ndarray,
     parameters: Mapping[str, Any],
     made_of: Iterable[str | os.PathLike[str]],
@@ -131,6 +133,7 @@ def write_report(
         "rows": pictures.tolist(),
         "confidence": [round(float(value), 4) for value in predictions.confidence[pictures]],
         "actual": predictions.actual[pictures].tolist(),
+        "stroke": content["stroke"],
         "typical": np.searchsorted(pictures, typical).tolist(),
         "hard": np.searchsorted(pictures, hard[_spread(len(hard))]).tolist(),
         "cells": [[np.searchsorted(pictures, rows).tolist() for rows in line] for line in cells],
@@ -144,7 +147,7 @@ def write_report(
     else:
         packed = compression.pack(layers, np.asarray(images), network.probabilities(images))
         if packed is not None:
-            page = _render(content, data | _running(normalizer, layers, packed), packed, "")
+            page = _render(content, data | _running(normalizer, layers, packed, familiarity), packed, "")
         if packed is None or len(page) > LARGEST:
             page = _render(content, data, None, f"its weights do not fit in a page of {LARGEST / 1e6:.0f} MB")
     with replacing(path) as file:
@@ -192,11 +195,16 @@ def _why_no_pad(description: DatasetDescription, normalizer: Normalizer) -> str:
 
 
 def _running(
-    normalizer: Normalizer, layers: Sequence[compression.Layer], packed: list[dict[str, Any]]
+    normalizer: Normalizer,
+    layers: Sequence[compression.Layer],
+    packed: list[dict[str, Any]],
+    familiarity: Familiarity,
 ) -> dict[str, Any]:
     """What the page needs, beside the packed weights, to run the network on a drawing."""
     frame = FRAMES[normalizer.image_shape]
     strength = np.square(layers[0].weights, dtype=np.float64).sum(axis=0)
+
+    step = float(np.abs(familiarity.weights).max(initial=0)) / 32767 or 1.0
 
     def short(values: np.ndarray) -> list[float]:  # one number where all are the same
         values = values.astype(np.float32).astype(np.float64)
@@ -206,6 +214,11 @@ def _running(
         "frame": {"box": frame.box, "centre": frame.centre, "brightest": frame.brightest},
         "offset": short(normalizer.offset),
         "scale": short(normalizer.scale),
+        "familiarity": {
+            "weights": base64.b64encode(np.rint(familiarity.weights / step).astype("<i2").tobytes()).decode(),
+            "step": step,
+            "bias": familiarity.bias.tolist(),
+        },
         "layers": [{name: value for name, value in layer.items() if name != "text"} for layer in packed],
         "units": np.argsort(-strength, kind="stable")[:UNITS_SHOWN].tolist(),
     }

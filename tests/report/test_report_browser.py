@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +24,10 @@ from firefox import Firefox
 from PIL import Image
 from report_page import any_network, blots, make, trained_on_digits
 
-from mnistcore.data.normalization import Normalizer
+from mnistcore.data.normalization import Normalizer, divide
 from mnistcore.network import model
 from mnistcore.network.network import Dense
-from mnistcore.report import framing
+from mnistcore.report import familiarity, framing
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "reports" / "index.html"
@@ -740,6 +741,26 @@ def test_an_unsure_reading_names_two(visit, tmp_path):
     page = visit(make(tmp_path / "index.html", network, images, np.arange(30) % 10))
     draw(page, [ONE])
     assert page.locator("#verdict").inner_text().startswith("Not sure: 7 or 2, at 46.")
+
+
+def test_the_page_tells_the_unfamiliar_as_mnistcore_does(visit, tmp_path):
+    network = any_network([Dense(30), Dense(20, "tanh"), Dense(10, "softmax")])
+    pixels = blots(300)
+    images = (pixels / 255).astype(np.float32)
+    fitted = familiarity.fit(network, divide(255, (28, 28), "float32"), images)
+    page = visit(make(tmp_path / "index.html", network, images, np.arange(300) % 10, familiarity=fitted))
+    ask = f"argument => ({UNPACK})(argument).map(picture => report.unfamiliarity(report.forward(picture)))"
+    np.testing.assert_allclose(page.evaluate(ask, sent(pixels)), fitted.score(network, images), atol=0.02)
+    draw(page, [ONE])
+    seen = np.array(page.evaluate(SEEN, drawn(page)), np.float32)[None] / 255
+    best = network.predict(seen)[0]
+    strange = fitted.score(network, seen)[0] > 0
+    told = f"This does not look like a digit (nearest: {best})."
+    assert (page.locator("#verdict").inner_text() == told) == strange
+    always = replace(fitted, bias=np.full(10, 1e6, np.float32))
+    page = visit(make(tmp_path / "index.html", network, images, np.arange(300) % 10, familiarity=always))
+    draw(page, [ONE])
+    assert page.locator("#verdict").inner_text() == told
 
 
 # ---- How much of what people draw is read, by the network that was trained

@@ -1,7 +1,7 @@
 "use strict";
 // The pad: strokes are kept as points, drawn on the screen with a pen of one width, and shown to the network
 // with a pen in proportion to the drawing, however small it is. report.js starts it.
-const startPad = ({ data, frame, probabilities, pixelsOf, canvasOf, paint, percent }) => {
+const startPad = ({ data, frame, forward, unfamiliarity, pixelsOf, canvasOf, paint, percent }) => {
   const PEN = 0.06; // of the pad's side: its width on the screen, and on a test image
   const NIB = 0.15; // of the drawing's larger side: its width for the network, about that of the data set's own pens
   const SURE = 0.6; // of probability, as in predict
@@ -104,11 +104,11 @@ const startPad = ({ data, frame, probabilities, pixelsOf, canvasOf, paint, perce
   }
 
   function read(picture) {
-    const outputs = probabilities(picture);
+    const layers = forward(picture), outputs = layers.at(-1);
     const order = outputs.map((_, name) => name).sort((one, other) => outputs[other] - outputs[one]);
     const [first, second] = order.map((name) => ({ name: data.classes[name], part: percent(outputs[name]) }));
-    const words = outputs[order[0]] >= SURE
-      ? `It reads ${first.name}, at ${first.part}`
+    const words = unfamiliarity(layers) > 0 ? `This does not look like a ${data.stroke} (nearest: ${first.name})`
+      : outputs[order[0]] >= SURE ? `It reads ${first.name}, at ${first.part}`
       : `Not sure: ${first.name} or ${second.name}, at ${first.part} and ${second.part}`;
     return { outputs, best: order[0], words };
   }

@@ -108,11 +108,12 @@
     },
   };
 
-  function probabilities(pixels) {
+  // The values of each layer in turn, the last ones a number for each class.
+  function forward(pixels) {
     const pick = (values, place) => values[values.length === 1 ? 0 : place];
     let values = Float64Array.from(pixels, (pixel, place) =>
       Math.fround(Math.fround(pixel - pick(data.offset, place)) / pick(data.scale, place)));
-    for (const { inputs, units, weights, biases, activation } of unpackNetwork()) {
+    return unpackNetwork().map(({ inputs, units, weights, biases, activation }) => {
       const sums = Float64Array.from(biases);
       for (let input = 0; input < inputs; input++) {
         const value = values[input];
@@ -120,8 +121,21 @@
         for (let unit = 0, at = input * units; unit < units; unit++, at++) sums[unit] += value * weights[at];
       }
       values = activations[activation.startsWith("relu") ? "relu" : activation](sums);
-    }
-    return Array.from(values);
+      return Array.from(values);
+    });
+  }
+
+  const probabilities = (pixels) => forward(pixels).at(-1);
+
+  // Above zero, a picture is unlike those the network was trained on, as mnistcore/report/familiarity.py has it.
+  let discriminants = null;
+
+  function unfamiliarity(layers) {
+    const { weights, step, bias } = data.familiarity, last = layers.at(-1);
+    discriminants ??= new Int16Array(Uint8Array.from(atob(weights), (letter) => letter.charCodeAt(0)).buffer);
+    const name = last.indexOf(Math.max(...last)), many = discriminants.length / bias.length;
+    const hidden = layers.slice(0, -1).flat().slice(-many);
+    return hidden.reduce((sum, value, unit) => sum + step * discriminants[name * many + unit] * value, bias[name]);
   }
 
   // ---- Framing: ink from 0 to 1 becomes a picture as the data set has them; null when there is none.
@@ -210,7 +224,7 @@
 
   // ---- The pad.
 
-  const handle = data.layers ? startPad({ data, frame, probabilities, pixelsOf, canvasOf, paint, percent }) : null;
+  const handle = data.layers ? startPad({ data, frame, forward, unfamiliarity, pixelsOf, canvasOf, paint, percent }) : null;
   const put = handle?.put; // puts a test image on the pad, where there is one
   if (handle) setTimeout(() => { unpackNetwork(); drawUnits(); }, 0);
 
@@ -406,5 +420,5 @@
   }
 
   // For tests, and for those who like to look inside.
-  window.report = { frame, probabilities, pixelsOf, data, ...handle };
+  window.report = { frame, forward, probabilities, unfamiliarity, pixelsOf, data, ...handle };
 })();
