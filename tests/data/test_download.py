@@ -788,3 +788,9 @@ def test_a_refusal_says_whether_it_was_a_redirect_that_led_there():
     assert urls.refusal("http://a.example/x", "https://b.example/") == (
         "redirects to http://a.example/x, but only https, file, and http to this machine are allowed"
     )
+
+
+def test_a_url_is_shown_whole_up_to_120_characters():
+    url = "https://a.example/" + "x" * 102
+    assert urls.shown(url) == url
+    assert urls.shown(url + "x") == url[:-1] + "…"
