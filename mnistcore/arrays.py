@@ -112,6 +112,7 @@ def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) 
     ------
     InputError : more than 4 GiB, which the headers written here cannot hold
     """
+    path = Path(path)
     if not isinstance(arrays, Mapping) or not all(
         isinstance(name, str) and name.isascii() for name in arrays
     ):
