@@ -387,7 +387,12 @@ def test_little_memory(folder: Path, stage: str, megabytes: int) -> None:
         stage, folder, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     )
     if finished.returncode:
-        assert told(finished, stage) == f"{stage}: out of memory; nothing under a final name was changed"
+        # A library that finds no memory for one of its own imports may warn before.
+        assert (
+            finished.stderr.splitlines()[-1]
+            == f"{stage}: out of memory; nothing under a final name was changed"
+        )
+        assert "Traceback" not in finished.stderr
         assert before.items() <= everything().items()
     assert not partials()
 
