@@ -66,7 +66,7 @@ def test_importing_the_network_is_quick(numpy_alone: Path, tmp_path: Path) -> No
         return min(float(run(numpy_alone, CPU_SECONDS.format(module), tmp_path)) for _ in range(5))
 
     seconds = best("mnistcore.network.model")
-    assert seconds < 0.2 or seconds < 1.2 * best("numpy")  # a busy machine takes longer for NumPy, too
+    assert seconds < 0.2 or seconds < 1.5 * best("numpy")  # a busy machine takes longer for NumPy, too
 
 
 def modules_of(room: str) -> list[str]:
