@@ -82,6 +82,8 @@ def load_arrays(
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             if set(members) != set(expected) or len(members) != len(archive.infolist()):
                 have, want = ", ".join(sorted(members)), ", ".join(sorted(expected))
+                if not have.isprintable() or len(have) > 200:
+                    have = "other arrays"
                 raise ArrayError(f"{path}: holds {have or 'nothing'} where {want} should be")
             for name, (dtype, shape) in expected.items():
                 info = members[name]
@@ -95,7 +97,7 @@ def load_arrays(
                     _expect(where, found, actual, dtype, shape)
                     arrays[name] = np.frombuffer(bytearray(file.read()), found).reshape(actual)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise ArrayError(f"{path}: not a whole .npz file ({' '.join(str(error).split())})") from None
+        raise ArrayError(f"{path}: not a whole .npz file ({' '.join(str(error).split())[:200]})") from None
     return arrays
 
 
@@ -110,6 +112,7 @@ def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) 
     ------
     InputError : more than 4 GiB, which the headers written here cannot hold
     """
+    path = Path(path)
     if not isinstance(arrays, Mapping) or not all(
         isinstance(name, str) and name.isascii() for name in arrays
     ):

@@ -10,6 +10,7 @@ from mnistcore.data.normalization import divide
 from mnistcore.evaluation import metrics
 from mnistcore.evaluation.predictions import Predictions
 from mnistcore.network.network import Dense, Network
+from mnistcore.report.familiarity import Familiarity, digest
 from mnistcore.report.page import write_report
 
 
@@ -59,6 +60,12 @@ def blots(count, shape=(28, 28), seed=0):
     return np.where(ink < 0.05, 0, 255 * ink).astype(np.uint8).reshape(count, -1)
 
 
+def nothing_unfamiliar(network):
+    """For pages and pictures of networks that have learnt nothing."""
+    weights = np.zeros((network.classes, 1), np.float32)
+    return Familiarity(weights, np.full(network.classes, -1, np.float32), digest(network))
+
+
 def make(
     path,
     network,
@@ -72,6 +79,7 @@ def make(
     epochs=5,
     more=None,
     losses=None,
+    familiarity=None,
 ):
     """Write a report as plot does; `images` are normalised. Returns its path."""
     shape = (8, 8) if network.features == 64 else (28, 28)
@@ -100,6 +108,7 @@ def make(
         },
         bins=metrics.reliability(confidence, predicted == labels, 15),
         network=network,
+        familiarity=familiarity or nothing_unfamiliar(network),
         worst=wrong[np.argsort(-confidence[wrong], kind="stable")][:mistakes],
         parameters={
             "epochs": epochs,

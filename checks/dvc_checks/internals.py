@@ -12,6 +12,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def open_project(start: str | os.PathLike[str], locks: bool = True) -> Project:
 
 
 @contextmanager
-def _quick_yaml(locks: bool) -> Iterator[None]:
+def _quick_yaml(locks: bool, load: Callable[[str], Any] = fastyaml.load) -> Iterator[None]:
     """DVC reads YAML by `fastyaml`, and no dvc.lock if it is not wanted."""
     from dvc.dvcfile import Lockfile
     from dvc.utils import strictyaml
@@ -58,7 +59,7 @@ def _quick_yaml(locks: bool) -> Iterator[None]:
         if typ != "safe":
             return slow(text, path, typ)
         try:
-            return fastyaml.load(text) or {}
+            return load(text) or {}
         except YAMLError as error:
             raise _yaml.YAMLFileCorruptedError(path) from error
 
@@ -204,7 +205,8 @@ def expansions(stage: Stage) -> Iterator[tuple[str, str, Callable[[str], tuple[s
 
 def locked(stage: Stage) -> dict[str, dict[str, Any]]:
     """The stages in the dvc.lock beside this stage's dvc.yaml, by their keys."""
-    return stage.dvc.dvcfile._lockfile.load().get("stages", {})
+    with _quick_yaml(locks=True):
+        return stage.dvc.dvcfile._lockfile.load().get("stages", {})
 
 
 def filled(project: Project, stage: Stage, entry: dict[str, Any]) -> Stage:
@@ -228,8 +230,29 @@ def params_moved(
         if not dep.exists:
             yield dep.def_path, declared, None, {}
         else:
-            status = dep.workspace_status().get(str(dep), {})
-            yield dep.def_path, declared, status if isinstance(status, dict) else {}, dep.read_params()
+            with _quick_yaml(locks=True, load=_remembered):
+                values = _values(dep)
+                dep.read_params = lambda values=values: values
+                status = dep.workspace_status().get(str(dep), {})
+            yield dep.def_path, declared, status if isinstance(status, dict) else {}, values
+
+
+# Each stage has DVC read the whole file again, for some of its keys.
+_remembered = lru_cache(maxsize=1)(fastyaml.load)
+
+
+def _values(dep: Any) -> dict[str, Any]:
+    """What `dep.read_params()` gives, which goes through the whole file for each key."""
+    whole = type(dep)(dep.stage, dep.fs_path, None, dep.repo).read_params()
+    found: dict[str, Any] = {}
+    for key in dep.params:
+        value: Any = whole
+        for part in key.split("."):
+            if not isinstance(value, dict) or part not in value:
+                return dep.read_params()  # of a list, or with wildcards: for DVC to say
+            value = value[part]
+        found[key] = value
+    return found or whole
 
 
 def command(stage: Stage) -> Any:

@@ -229,6 +229,11 @@ class Network:
     @classmethod
     def from_architecture(cls, architecture: dict[str, Any], parameters: np.ndarray) -> "Network":
         """The network that `architecture` describes, over the given parameters."""
+        owner = "Network.from_architecture"
+        check(dict, architecture, owner, "architecture")
+        for name in ("features", "layers", "loss", "precision"):
+            if name not in architecture:
+                raise ArgumentError(owner, ("architecture",), f"has no {name}")
         layers = [Dense(**layer) for layer in architecture["layers"]]
         return cls(
             architecture["features"], layers, architecture["loss"], architecture["precision"], parameters

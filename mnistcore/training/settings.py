@@ -164,6 +164,7 @@ def check_initialized(network: Network) -> None:
     ------
     ArgumentError : all parameters are zero, although its layers say otherwise
     """
+    check(Network, network, "train", "network")
     drawn = any(not isinstance(layer.dense.weights, Zeros) for layer in network.layers)
     if drawn and not network.parameters.any():
         problem = 'its weights are all zero; `initialize(stream(0, "weights"))` draws them'

@@ -2,12 +2,13 @@
 
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageDraw
-from report_page import any_network
+from report_page import any_network, nothing_unfamiliar
 
 from commands.predict import main
 from mnistcore.data.description import DatasetDescription, write_dataset_description
@@ -32,7 +33,9 @@ def folder(tmp_path, monkeypatch):
         tmp_path / "data/processed/dataset.json", DatasetDescription("mnist", "MNIST", tuple("0123456789"))
     )
     divide(255, (28, 28), "float32").save("data/processed/normalizer.npz")
-    model.save("models/model.npz", [3], [any_network([Dense(10, "softmax")])])
+    network = any_network([Dense(10, "softmax")])
+    model.save("models/model.npz", [3], [network])
+    nothing_unfamiliar(network).save("reports/familiarity.npz")
     (tmp_path / "in").mkdir()
     picture("in/a.png")
     picture("in/b.jpg", 90)
@@ -131,6 +134,22 @@ def test_an_unsure_reading_says_so(folder, monkeypatch):
     assert json.loads(run("--json", "in/a.png").stdout)[0]["digits"][0]["sure"] is False
 
 
+def test_what_looks_like_no_digit_is_told(folder):
+    network = model.load("models/model.npz")[1][0]
+    replace(nothing_unfamiliar(network), bias=np.ones(10, np.float32)).save("reports/familiarity.npz")
+    best = expected("in/a.png").argmax()
+    assert run("in/a.png").stdout.startswith(f"in/a.png:  does not look like a digit:  {best} ")
+    digit = json.loads(run("--json", "in/a.png").stdout)[0]["digits"][0]
+    assert (digit["familiar"], digit["class"]) == (False, str(best))
+
+
+def test_a_familiarity_of_another_network_is_refused(folder):
+    nothing_unfamiliar(any_network([Dense(10, "softmax")], seed=1)).save("reports/familiarity.npz")
+    result = run("in/a.png")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert "reports/familiarity.npz: is of another network than models/model.npz" in result.stderr
+
+
 def test_json_is_a_line_for_each_picture_whatever_is_shown(folder):
     assert len(run("--json", "--show", "in").stdout.splitlines()) == 2
 
@@ -145,6 +164,17 @@ def test_a_pipe_is_not_waited_for(folder):
 def test_a_newline_in_a_name_makes_no_second_line(folder):
     (folder / "in/a.png").rename("a\nb.png")
     assert len(run("a\nb.png", "c\nd.png").output.splitlines()) == 2
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_model_that_says_nothing_is_told_in_one_line(folder):
+    network = any_network([Dense(10, "softmax")])
+    network.parameters[:] = 3e38
+    model.save("models/model.npz", [3], [network])
+    nothing_unfamiliar(network).save("reports/familiarity.npz")
+    assert run("in/a.png").output == (
+        "predict: models/model.npz: its outputs are not finite; run the pipeline again\n"
+    )
 
 
 def test_without_a_model_it_says_so(folder):

@@ -215,7 +215,7 @@ def test_a_story_is_text_and_no_format_string(told, monkeypatch, text):
 def test_a_story_names_the_figures_of_recipes(told):
     result = results.load("mnist1000-plain")
     page = told("right: 'tests at {mnist1000-plain} after {mnist1000-plain:epochs} epochs'\n")
-    assert f"tests at {result.mean:.3f} after 300 epochs" in page
+    assert f"tests at {100 * result.mean:.1f} % after 300 epochs" in page
 
 
 @pytest.mark.fault(
