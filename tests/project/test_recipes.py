@@ -304,7 +304,7 @@ def test_a_new_recipe_is_a_folder_and_a_name_and_a_change_in_the_core_moves_its_
     metrics = json.loads((tiny / "reports/metrics.json").read_text())
     page = with_recipes.file("recipes/README.md").read_text("utf-8")
     (row,) = (line for line in page.splitlines() if "[`tiny`]" in line)
-    assert f"{metrics['test']['accuracy']:.4f}" in row
+    assert f"{100 * metrics['test']['accuracy']:.2f} %" in row
     status = with_recipes.git("status", "--porcelain", "--untracked-files=all", "--", "recipes/tiny")
     kept = [line[3:] for line in status.splitlines()]
     assert {"params.yaml", "metrics.json", "predictions.csv"} <= {os.path.basename(name) for name in kept}
