@@ -11,22 +11,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from PIL import Image
 
+from mnistcore.data import datasets
 from mnistcore.evaluation import metrics
 from mnistcore.report import figures
 
 DIGITS = tuple("0123456789")
-GARMENTS = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
+GARMENTS = datasets.TABLE["fashion-mnist"].description.classes
 LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 

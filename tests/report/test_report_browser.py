@@ -24,6 +24,7 @@ from firefox import Firefox
 from PIL import Image
 from report_page import any_network, blots, make, trained_on_digits
 
+from mnistcore.data import datasets
 from mnistcore.data.normalization import Normalizer, divide
 from mnistcore.network import model
 from mnistcore.network.network import Dense
@@ -306,18 +307,7 @@ def test_no_text_is_cut_off_or_covered_at_any_width_in_any_theme_or_in_print(vis
 
 
 def test_names_of_classes_are_readable_too(visit, tmp_path):
-    names = (
-        "T-shirt/top",
-        "Trouser",
-        "Pullover",
-        "Dress",
-        "Coat",
-        "Sandal",
-        "Shirt",
-        "Sneaker",
-        "Bag",
-        "Ankle boot",
-    )
+    names = datasets.TABLE["fashion-mnist"].description.classes
     images, network = (blots(300) / 255).astype(np.float32), any_network([Dense(20), Dense(10, "softmax")])
     made = make(
         tmp_path / "index.html", network, images, np.arange(300) % 10, name="fashion-mnist", classes=names
