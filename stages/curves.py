@@ -1,4 +1,4 @@
-"""reports/curves: the learning curves as DVCLive writes them while training goes on, and what reads them again."""
+"""The learning curves: DVCLive writes them while training goes on; they end in reports/curves, and are read there."""
 
 import math
 import os

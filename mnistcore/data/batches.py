@@ -35,7 +35,7 @@ class Size(Checked):
 
 @dataclass(frozen=True)
 class BatchesDescription(Checked):
-    """What batches.json says; validation is never dropped from, whatever `remainder` is.
+    """What batches.json says, field by field; validation is never dropped from, whatever `remainder` is.
 
     Raises
     ------

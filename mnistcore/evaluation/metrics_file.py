@@ -18,7 +18,7 @@ Share = Annotated[float, Bounds(least=0, most=1)]
 
 @dataclass(frozen=True)
 class Scores(Checked):
-    """The metrics of one set of images, as `metrics.summary` has them.
+    """The metrics of one set of images, field by field as `metrics.summary` has them.
 
     Raises
     ------

@@ -33,7 +33,7 @@ Units = Annotated[int, Bounds(least=1, most=1_000_000)]
 
 @dataclass(frozen=True)
 class Dense(Checked):
-    """One dense layer: activation(x W + b).
+    """One dense layer: activation(x W + b), with a field for each thing that a user can set about it.
 
     units : outputs of the layer
     activation : a name of `mnistcore.network.activations.ACTIVATIONS`

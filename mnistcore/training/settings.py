@@ -92,7 +92,7 @@ class Averaging(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Checked):
-    """How to train.
+    """How to train: a field for each thing that a user can set about a run, however many those are.
 
     batch_size : examples per step; the last batch of an epoch may be smaller, unless `remainder` is "drop"
     reduction : whether a step descends the "mean" or the "sum" of its examples' losses
