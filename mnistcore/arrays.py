@@ -59,7 +59,7 @@ def open_array(path: str | os.PathLike[str], dtype: str | tuple[str, ...], shape
 
 
 def load_arrays(
-    path: str | os.PathLike[str], expected: dict[str, tuple[str | tuple[str, ...], Shape]]
+    path: str | os.PathLike[str], expected: Mapping[str, tuple[str | tuple[str, ...], Shape]]
 ) -> dict[str, np.ndarray]:
     """Load a .npz file, as `save_arrays` and `numpy.savez` write it, that holds exactly the arrays `expected`.
 
@@ -71,6 +71,8 @@ def load_arrays(
     ------
     ArrayError : missing, damaged, compressed, or other arrays than expected
     """
+    if not isinstance(expected, Mapping):
+        raise TypeError(f"load_arrays: expected should be a mapping, is {expected!r}")
     path = Path(path)
     if not path.is_file():
         raise ArrayError(
