@@ -67,7 +67,7 @@ def main() -> None:
     rows, columns = normalizer.image_shape
     train, test = open_part(PROCESSED / "train"), open_part(PROCESSED / "test")
     predictions = read_predictions(PREDICTIONS, test.labels, len(names))
-    judged = _read_metrics(predictions)
+    summary = _read_metrics(predictions)
     curves, parameters = read_curves(paths.CURVES), read_parameters(paths.CURVES)
     network = model.load(MODEL)[1][0]
     weights = network.layers[0].weights
@@ -108,7 +108,7 @@ def main() -> None:
         "description": description,
         "normalizer": normalizer,
         "predictions": predictions,
-        "metrics": judged,
+        "metrics": summary,
         "bins": bins,
         "network": network,
         "parameters": parameters,
@@ -135,15 +135,15 @@ def _worst(predictions: Predictions, most: int) -> np.ndarray:
 
 def _read_metrics(predictions: Predictions) -> dict[str, Any]:
     """metrics.json, checked to be of the same run as the predictions."""
-    judged = read_metrics(METRICS)
-    errors, examples = judged["test"]["errors"], judged["test"]["examples"]
+    summary = read_metrics(METRICS)
+    errors, examples = summary["test"]["errors"], summary["test"]["examples"]
     found = int((predictions.predicted != predictions.actual).sum())
     if (errors, examples) != (found, len(predictions.actual)):
         raise InputError(
             f"{METRICS}: tells of {errors} errors in {examples}, {PREDICTIONS} of {found} in "
             f"{len(predictions.actual)}; they are of different runs, run evaluate again"
         )
-    return judged
+    return summary
 
 
 if __name__ == "__main__":

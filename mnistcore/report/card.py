@@ -75,7 +75,7 @@ def write_card(
         hub=ON_THE_HUB.get(description.name),
         normalizer=normalizer,
         metrics=metrics,
-        judged=metrics["test"],
+        test_metrics=metrics["test"],
         sets=[(name, metrics[name]) for name in ("train", "validation", "test") if name in metrics],
         network=network,
         size=network.parameters.size,

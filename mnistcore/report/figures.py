@@ -515,13 +515,13 @@ def per_class(counts: np.ndarray, names: Sequence[str]) -> "Figure":
     )
     axes = place_axes(figure, (gutter, 0.6, 5.2, tall))
     lowest = min(precision.min(), recall.min())
-    room = max((1 - lowest) * 1.18, 1e-3)
+    span = max((1 - lowest) * 1.18, 1e-3)
     places = np.arange(classes)
     for shift, values, colour in ((-0.19, precision, BLUE), (0.19, recall, ORANGE)):
         axes.barh(places + shift, 1 - values, left=values, height=0.34, color=colour)
         for place, value in zip(places, values, strict=True):
             axes.text(
-                value - 0.008 * room,
+                value - 0.008 * span,
                 place + shift,
                 _percent(value),
                 size=8,
@@ -529,7 +529,7 @@ def per_class(counts: np.ndarray, names: Sequence[str]) -> "Figure":
                 ha="right",
                 va="center",
             )
-    axes.set(xlim=(1 - room, 1), ylim=(classes - 0.5, -0.5))
+    axes.set(xlim=(1 - span, 1), ylim=(classes - 0.5, -0.5))
     axes.set_yticks(places, list(names))
     axes.tick_params(axis="y", length=0)
     percent_ticks(axes.xaxis)

@@ -77,7 +77,7 @@ def write_report(
     panels = _panels(curves)
     content = {
         "description": description,
-        "judged": metrics["test"],
+        "test_metrics": metrics["test"],
         "metrics": metrics,
         "network": network,
         "layers": layers,
@@ -449,11 +449,11 @@ def _bins(bins: Reliability) -> list[dict[str, Any]]:
     return drawn
 
 
-def _strip(judged: Mapping[str, Any]) -> dict[str, Any]:
+def _strip(test_metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The headline's interval on a short scale around it."""
-    low, high = judged["accuracy_ci95"]
-    room = (high - low) / 4
-    ticks = [tick for tick in _ticks(max(0.0, low - room), min(1.0, high + room)) if tick <= 1 + 1e-9]
+    low, high = test_metrics["accuracy_ci95"]
+    margin = (high - low) / 4
+    ticks = [tick for tick in _ticks(max(0.0, low - margin), min(1.0, high + margin)) if tick <= 1 + 1e-9]
     decimals = percent_decimals(ticks)
     labelled = ticks[:: 2 if len(ticks) > 5 else 1]
     first, last = ticks[0], ticks[-1]
@@ -464,6 +464,6 @@ def _strip(judged: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "low": across(low),
         "high": across(high),
-        "at": across(judged["accuracy"]),
+        "at": across(test_metrics["accuracy"]),
         "ticks": [(across(tick), percent(tick, decimals) if tick in labelled else "") for tick in ticks],
     }
