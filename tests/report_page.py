@@ -10,7 +10,7 @@ from mnistcore.data.normalization import divide
 from mnistcore.evaluation import metrics
 from mnistcore.evaluation.predictions import Predictions
 from mnistcore.network.network import Dense, Network
-from mnistcore.report.familiarity import Familiarity, digest
+from mnistcore.report.familiarity import nothing_unfamiliar
 from mnistcore.report.page import write_report
 
 
@@ -58,12 +58,6 @@ def blots(count, shape=(28, 28), seed=0):
     far = (rows - centres[..., 0, None, None]) ** 2 + (columns - centres[..., 1, None, None]) ** 2
     ink = np.exp(-far / (2 * sizes**2)).max(axis=1)
     return np.where(ink < 0.05, 0, 255 * ink).astype(np.uint8).reshape(count, -1)
-
-
-def nothing_unfamiliar(network):
-    """For pages and pictures of networks that have learnt nothing."""
-    weights = np.zeros((network.classes, 1), np.float32)
-    return Familiarity(weights, np.full(network.classes, -1, np.float32), digest(network))
 
 
 def make(

@@ -203,8 +203,10 @@ def _running(
     """What the page needs, beside the packed weights, to run the network on a drawing."""
     frame = FRAMES[normalizer.image_shape]
     strength = np.square(layers[0].weights, dtype=np.float64).sum(axis=0)
-
-    step = float(np.abs(familiarity.weights).max(initial=0)) / 32767 or 1.0
+    judge = [  # of which the page takes the last sum
+        compression.Layer(layer.weights, layer.biases, activation)
+        for layer, activation in zip(familiarity.judge.layers, ("relu", "identity"), strict=True)
+    ]
 
     def short(values: np.ndarray) -> list[float]:  # one number where all are the same
         values = values.astype(np.float32).astype(np.float64)
@@ -214,11 +216,7 @@ def _running(
         "frame": {"box": frame.box, "centre": frame.centre, "brightest": frame.brightest},
         "offset": short(normalizer.offset),
         "scale": short(normalizer.scale),
-        "familiarity": {
-            "weights": base64.b64encode(np.rint(familiarity.weights / step).astype("<i2").tobytes()).decode(),
-            "step": step,
-            "bias": familiarity.bias.tolist(),
-        },
+        "judge": compression.pack_evenly(judge),
         "layers": [{name: value for name, value in layer.items() if name != "text"} for layer in packed],
         "units": np.argsort(-strength, kind="stable")[:UNITS_SHOWN].tolist(),
     }

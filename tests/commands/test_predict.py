@@ -2,19 +2,19 @@
 
 import json
 import os
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageDraw
-from report_page import any_network, nothing_unfamiliar
+from report_page import any_network
 
 from commands.predict import main
 from mnistcore.data.description import DatasetDescription, write_dataset_description
 from mnistcore.data.normalization import divide
 from mnistcore.network import model
 from mnistcore.network.network import Dense
+from mnistcore.report.familiarity import nothing_unfamiliar
 from mnistcore.report.framing import frame_of
 from mnistcore.report.pictures import read_digits
 
@@ -136,7 +136,9 @@ def test_an_unsure_reading_says_so(folder, monkeypatch):
 
 def test_what_looks_like_no_digit_is_told(folder):
     network = model.load("models/model.npz")[1][0]
-    replace(nothing_unfamiliar(network), bias=np.ones(10, np.float32)).save("reports/familiarity.npz")
+    unfamiliar = nothing_unfamiliar(network)
+    unfamiliar.judge.layers[-1].biases[:] = 1
+    unfamiliar.save("reports/familiarity.npz")
     best = expected("in/a.png").argmax()
     assert run("in/a.png").stdout.startswith(f"in/a.png:  does not look like a digit:  {best} ")
     digit = json.loads(run("--json", "in/a.png").stdout)[0]["digits"][0]

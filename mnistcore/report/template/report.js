@@ -108,12 +108,9 @@
     },
   };
 
-  // The values of each layer in turn, the last ones a number for each class.
-  function forward(pixels) {
-    const pick = (values, place) => values[values.length === 1 ? 0 : place];
-    let values = Float64Array.from(pixels, (pixel, place) =>
-      Math.fround(Math.fround(pixel - pick(data.offset, place)) / pick(data.scale, place)));
-    return unpackNetwork().map(({ inputs, units, weights, biases, activation }) => {
+  // The values of each layer in turn.
+  function run(layers, values) {
+    return layers.map(({ inputs, units, weights, biases, activation }) => {
       const sums = Float64Array.from(biases);
       for (let input = 0; input < inputs; input++) {
         const value = values[input];
@@ -125,17 +122,23 @@
     });
   }
 
+  // The normalised pixels and the values of each layer in turn, the last ones a number for each class.
+  function forward(pixels) {
+    const pick = (values, place) => values[values.length === 1 ? 0 : place];
+    const values = Array.from(pixels, (pixel, place) =>
+      Math.fround(Math.fround(pixel - pick(data.offset, place)) / pick(data.scale, place)));
+    return [values, ...run(unpackNetwork(), values)];
+  }
+
   const probabilities = (pixels) => forward(pixels).at(-1);
 
   // Above zero, a picture is unlike those the network was trained on, as mnistcore/report/familiarity.py has it.
-  let discriminants = null;
+  let judge = null;
 
-  function unfamiliarity(layers) {
-    const { weights, step, bias } = data.familiarity, last = layers.at(-1);
-    discriminants ??= new Int16Array(Uint8Array.from(atob(weights), (letter) => letter.charCodeAt(0)).buffer);
-    const name = last.indexOf(Math.max(...last)), many = discriminants.length / bias.length;
-    const hidden = layers.slice(0, -1).flat().slice(-many);
-    return hidden.reduce((sum, value, unit) => sum + step * discriminants[name * many + unit] * value, bias[name]);
+  function unfamiliarity([pixels, ...layers]) {
+    judge ??= data.judge.map((layer) => unpackLayer(layer, layer.text));
+    const hidden = layers.length > 1 ? layers.slice(0, -1).flat() : pixels;
+    return run(judge, hidden.slice(-judge[0].inputs)).at(-1)[0];
   }
 
   // ---- Framing: ink from 0 to 1 becomes a picture as the data set has them; null when there is none.
