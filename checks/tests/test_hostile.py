@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML, YAMLError
 from small_dvc import Project, isolate
@@ -208,6 +208,10 @@ def both(text: str) -> tuple[Any, Any]:
 
 @settings(max_examples=500, deadline=None)
 @given(PIECES)
+@example("\n- \u2028-")
+@example("a: {b: 1, c: [x, 1e3, 0o7, 'y']}\nd:\n- {}\n- e: ~\n")
+@example("a: 1\na: 2\n")
+@example("a: 1\n---\nb: 2\n")
 def test_yaml_means_what_ruamel_says(text: str) -> None:
     """No value is another. A few oddities that ruamel.yaml refuses, and DVC with it, are values to libyaml."""
     fast, slow = both(text)
