@@ -122,6 +122,10 @@ def test_the_threshold_is_chosen_on_images_that_nothing_was_fitted_to():
     others = familiarity.marks(500, frame_of((8, 8)), stream(1, "test")).reshape(500, 64) / np.float32(16)
     assert np.mean(fitted.score(network, noise) > 0) > 0.5
     assert np.mean(fitted.score(network, others) > 0) > 0.6
+    images = np.concatenate([images[: -len(held_out)], others[: len(held_out)]])  # marks are held out
+    lenient = familiarity.fit(network, divide(16, (8, 8), "float32"), images)
+    flagged = np.mean(lenient.score(network, others[: len(held_out)]) > 0)
+    assert 0 < flagged <= familiarity.ALARMS + 1 / len(held_out)
 
 
 @pytest.mark.parametrize(
