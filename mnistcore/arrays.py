@@ -72,7 +72,7 @@ def load_arrays(
     ArrayError : missing, damaged, compressed, or other arrays than expected
     """
     if not isinstance(expected, Mapping):
-        raise TypeError(f"load_arrays: expected should be a mapping, is {expected!r}")
+        raise TypeError(f"load_arrays: expected should be a mapping, is a {type(expected).__name__}")
     path = Path(path)
     if not path.is_file():
         raise ArrayError(
