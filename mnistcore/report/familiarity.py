@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -113,7 +114,7 @@ def nothing_unfamiliar(network: Network) -> Familiarity:
     """Where nothing could be learnt: every score is −1."""
     units = sum(layer.units for layer in network.layers[:-1]) or network.features
     judge = Network(min(units, UNITS), JUDGE, "binary-cross-entropy")
-    judge.layers[-1].biases[0] = -1
+    cast("np.ndarray", judge.layers[-1].biases)[0] = -1
     return Familiarity(judge, digest(network))
 
 
@@ -139,13 +140,13 @@ def fit(network: Network, normalizer: Normalizer, images: np.ndarray) -> Familia
         return found
     hidden /= size
     judge = nothing_unfamiliar(network).judge.initialize(stream(0, "familiarity"))
-    _train(judge, hidden, np.repeat(np.float32([0, 1]), [fitted, len(pictures)])[:, None])
+    _train(judge, hidden, np.repeat(np.array([0, 1], np.float32), [fitted, len(pictures)])[:, None])
     judge.layers[0].weights[...] /= size
     fresh = Familiarity(judge, digest(network))
     scores = fresh.score(network, images[fitted : fitted + HELD_OUT])
     if not np.isfinite(scores).all():
         return found
-    judge.layers[-1].biases[0] -= max(np.quantile(scores, 1 - ALARMS), 0)
+    cast("np.ndarray", judge.layers[-1].biases)[0] -= max(np.quantile(scores, 1 - ALARMS), 0)
     return fresh
 
 
@@ -249,7 +250,7 @@ def _strokes(count: int, random: np.random.Generator) -> tuple[np.ndarray, np.nd
             point[:, None] for point in (start, (start + end) / 2 + 1j * bend * (end - start).conj(), end)
         )
         strokes[:, number] = (1 - along) ** 2 * a + 2 * along * (1 - along) * b + along**2 * c
-    strokes.real *= random.uniform(0.5, 1, (count, 1, 1))
+    np.real(strokes)[...] *= random.uniform(0.5, 1, (count, 1, 1))
     return _turned(strokes, random.normal(0, 0.1, count)), random.choice(len(MANY), count, p=MANY) + 2
 
 
@@ -336,7 +337,7 @@ def _drawn(strokes: np.ndarray, many: np.ndarray, pens: np.ndarray, how: Frame) 
     """The first `many` of the strokes, with pens so wide: (count, *how.shape) uint8."""
     count, shape = len(strokes), np.array(how.shape)
     line = strokes[np.arange(STROKES) < many[:, None]].ravel()
-    points, number = np.stack([line.imag, line.real]), np.repeat(np.arange(count), many * POINTS)
+    points, number = np.stack([np.imag(line), np.real(line)]), np.repeat(np.arange(count), many * POINTS)
     firsts = (np.cumsum(many) - many) * POINTS
     low, high, total = (of.reduceat(points, firsts, axis=1) for of in (np.minimum, np.maximum, np.add))
     scale = (how.box - pens) / np.maximum((high - low).max(axis=0), 1e-6)
