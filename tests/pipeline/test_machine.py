@@ -373,11 +373,8 @@ def test_streams_that_are_full(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("stage", "megabytes"),
     [
-        ("train", 120),
-        *(
-            pytest.param(*pair, marks=pytest.mark.slow)
-            for pair in (("train", 200), ("plot", 120), ("plot", 200), ("plot", 300))
-        ),
+        pytest.param(*pair, marks=pytest.mark.slow)
+        for pair in (("train", 120), ("train", 200), ("plot", 120), ("plot", 200), ("plot", 300))
     ],
 )
 def test_little_memory(folder: Path, stage: str, megabytes: int) -> None:
