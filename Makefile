@@ -31,7 +31,9 @@ $(READY): requirements.lock pyproject.toml setup.py checks/pyproject.toml
 	@set -- --no-deps --no-build-isolation --no-index --editable ./sweep; $(INSTALL)
 	@touch $@
 
+# DVC removes a stage's outputs before the stage can refuse its parameters, so these are looked at first.
 repro: $(READY)  ## run the pipeline and print what it reached
+	@$(BIN)/python -m commands.parameters
 	@PATH="$(CURDIR)/$(BIN):$$PATH"; export PATH; dvc repro || { dvc-checks mend >/dev/null && dvc repro; }
 	@$(BIN)/python -m commands.summary
 

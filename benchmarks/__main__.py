@@ -9,11 +9,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import numpy as np
 
 from benchmarks.cases import CASES, EXAMPLES, Case
+from mnistcore.report.figures import BLUE, FAINT, RULE, page, place_axes, save, styled
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -198,31 +203,40 @@ def comparison(results: dict[str, dict]) -> list[str]:
     return lines
 
 
-def draw(results: dict[str, dict], path: Path) -> None:
-    """A bar chart: time of each contestant, ours as 1."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(9, 4.2), layout="constrained")
-    width = 0.8 / len(TITLES)
-    colours = ["#0b6e4f", "#c8553d", "#dd9a8a", "#e8a33d", "#5b7db1", "#8aa6cf", "#555555", "#aaaaaa"]
-    for place, (key, title) in enumerate(TITLES.items()):
-        bars = [
-            (i, r[key]["seconds"] / r["ours"]["seconds"]) for i, r in enumerate(results.values()) if key in r
-        ]
-        xs = [i + (place - len(TITLES) / 2 + 0.5) * width for i, _ in bars]
-        axes.bar(xs, [height for _, height in bars], width, label=title, color=colours[place])
-    axes.axhline(1, color="#0b6e4f", linewidth=0.8)
-    axes.set_yscale("log")
-    axes.set_xticks(range(len(results)), [name.replace(", ", "\nbatches of ") for name in results])
-    axes.set_ylabel("time per epoch, ours = 1")
-    axes.set_title("Less is faster", loc="left")
-    axes.legend(fontsize=8, ncols=4, frameon=False, loc="upper left")
-    axes.set_ylim(top=axes.get_ylim()[1] * 3)
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=130, metadata={"Software": None})
+@styled
+def chart(results: dict[str, dict]) -> "Figure":
+    """A bar for the time of each contestant in each case, ours as 1, on one scale from zero."""
+    wide, tall, left, gap = 1.75, 0.34 * len(TITLES), 3.35, 0.5
+    width, height = left + len(results) * (wide + gap) + 0.1, 1.85 + tall
+    figure = page(
+        (width, height),
+        "Time of an epoch",
+        "ours in seconds, the others as a multiple of ours: shorter is faster",
+    )
+    most = max(r[key]["seconds"] / r["ours"]["seconds"] for r in results.values() for key in r)
+    for place, (case, r) in enumerate(results.items()):
+        axes = place_axes(figure, (left + place * (wide + gap), 0.3, wide, tall))
+        layers, batch = case.split(", ", 1)
+        axes.set_title(
+            f"{layers}\n{batch.replace('batch', 'batches of') if 'batch' in batch else f'batches of {batch}'}"
+        )
+        for row, key in enumerate(TITLES):
+            if key not in r:
+                axes.text(0.1, row, "–", color=FAINT, va="center")
+                continue
+            times = r[key]["seconds"] / r["ours"]["seconds"]
+            colour = BLUE if key == "ours" else RULE if key.startswith("bare") else "#a49c8e"
+            axes.barh(row, times, height=0.72, color=colour)
+            told = f"{r[key]['seconds']:.3f} s" if key == "ours" else f"{times:.2f} ×"
+            strong = {"color": BLUE, "weight": "bold"} if key == "ours" else {}
+            axes.text(max(times, 1) + 0.02 * most, row, told, size=9, va="center", **strong)
+        axes.axvline(1, color=BLUE, linewidth=0.8)
+        axes.set(xlim=(0, 1.1 * most), ylim=(len(TITLES) - 0.5, -0.5))
+        axes.set_xticks([])
+        axes.set_yticks(range(len(TITLES)), TITLES.values() if place == 0 else [""] * len(TITLES))
+        axes.tick_params(length=0)
+        axes.spines["bottom"].set_visible(False)
+    return figure
 
 
 @click.command()
@@ -275,7 +289,7 @@ def main(
         (RESULTS / "results.md").write_text(table(results, about, examples), encoding="utf-8")
         content = {"machine": about, "examples": examples, "results": results}
         (RESULTS / "results.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        draw(results, RESULTS / "results.png")
+        save(chart(results), RESULTS / "results.png", dpi=130)
         click.echo((RESULTS / "results.md").read_text(encoding="utf-8"))
 
 

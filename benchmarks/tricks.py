@@ -26,7 +26,6 @@ from benchmarks.cases import CASES, RATE, Case
 from mnistcore.engine import division, passes, team, workspace
 from mnistcore.engine.stepper import Stepper
 from mnistcore.engine.windows import Window
-from mnistcore.network import activations
 from mnistcore.network.network import Dense, Network
 from mnistcore.streams import stream
 from mnistcore.training import run
@@ -85,12 +84,6 @@ def all_to_the_first(count: int, parts: int, evenly=division.evenly) -> list[sli
     if count != CASES[0].sizes[0]:
         return evenly(count, parts)
     return [slice(0, count), *(slice(count, count) for _ in range(parts - 1))]
-
-
-def plain_relu(z: np.ndarray, slope: np.ndarray | None = None) -> None:
-    np.maximum(z, 0, out=z)
-    if slope is not None:
-        np.greater(z, 0, out=slope)
 
 
 def reduced(a: np.ndarray, out: np.ndarray) -> Callable[[], object]:
@@ -156,11 +149,6 @@ TRICKS = {
         "as `np.add.reduce`",
         ((passes, "column_sums", reduced),),
     ),
-    "relu-as-product": Trick(
-        "relu multiplies by its slope",
-        "relu by `np.maximum`",
-        ((activations.ACTIVATIONS, "relu", plain_relu),),
-    ),
     "blocks": Trick(
         "gradients are formed and used in blocks that fit the cache",
         "each shard's rows of a matrix at once",
@@ -186,14 +174,13 @@ TRICKS = {
 
 @contextmanager
 def replaced(where: Any, name: str, value: Any) -> Iterator[None]:
-    """Another attribute of an object, or item of a dict, for a while."""
-    get, put = (dict.get, dict.__setitem__) if isinstance(where, dict) else (getattr, setattr)
-    before = get(where, name)
-    put(where, name, value)
+    """Another attribute of an object, for a while."""
+    before = getattr(where, name)
+    setattr(where, name, value)
     try:
         yield
     finally:
-        put(where, name, before)
+        setattr(where, name, before)
 
 
 def epoch(case: Case, data: Examples, trick: Trick, with_it: bool) -> float:

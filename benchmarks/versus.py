@@ -50,8 +50,8 @@ def main(
                 first = len(times[0]) % 2  # each goes first every other time
                 for turn in (first, 1 - first):
                     before = processor_time(pair[turn])
-                    seconds = pair[turn].epoch(examples)
-                    times[turn].append(processor_time(pair[turn]) - before if cpu else seconds)
+                    taken = pair[turn].epoch(examples)
+                    times[turn].append(processor_time(pair[turn]) - before if cpu else taken)
             for contestant in pair:
                 contestant.end()
             theirs, ours = map(statistics.median, times)

@@ -1,4 +1,5 @@
-"""Would every stage take its section of params.yaml? Asked by a sweep before it runs; data are not looked at."""
+"""Would every stage take its section of params.yaml? Asked before `make repro` and before a sweep runs; data are not
+looked at."""
 
 import importlib
 import sys

@@ -18,10 +18,12 @@ from mnistcore.data.description import read_dataset_description
 from mnistcore.data.normalization import Normalizer
 from mnistcore.errors import InputError
 from mnistcore.network import model
+from mnistcore.report.familiarity import Familiarity
 from mnistcore.report.framing import frame_of
+from mnistcore.report.page import STROKES
 from mnistcore.report.pictures import is_picture, read_digits
 from stages.command import Stage
-from stages.paths import DATASET, MODEL, NORMALIZER, PROCESSED
+from stages.paths import DATASET, FAMILIARITY, MODEL, NORMALIZER, PROCESSED
 
 SHOWN = 3  # classes
 SURE = 0.6  # of probability; below it the reading is said to be unsure
@@ -42,19 +44,24 @@ def main(pictures: tuple[Path, ...], as_json: bool, show: bool) -> None:
     folder, which stands for the pictures in it. Digits that stand apart are read
     from left to right. Each is scaled and centred as the data set's own.
 
-    Needs models/model.npz and data/processed in the current folder: run the
+    What looks like nothing the network was trained on, and what it is not sure
+    of, is said to be so.
+
+    Needs models/model.npz, reports/familiarity.npz and data/processed in the current folder: run the
     pipeline first. Ends with status 2 if any PICTURE could not be read; the
     others are read all the same.
     """
-    for needed in (PROCESSED, MODEL):
+    for needed in (PROCESSED, MODEL, FAMILIARITY):
         if not needed.exists():
             problem = f"has no {needed}; run predict in the folder of the project, after the pipeline"
             raise InputError(f"{Path.cwd()}: {problem}")
-    classes = read_dataset_description(PROCESSED / DATASET).classes
+    description = read_dataset_description(PROCESSED / DATASET)
+    classes, kind = description.classes, STROKES.get(description.name, "picture of its data set")
     normalizer = Normalizer.load(PROCESSED / NORMALIZER)
     network = model.load(MODEL)[1][0]
     if network.features != normalizer.offset.size or network.classes != len(classes):
         raise InputError(f"{MODEL} and {PROCESSED} do not belong together; run the pipeline again")
+    familiarity = Familiarity.load(FAMILIARITY, network)
     how = frame_of(normalizer.image_shape)
 
     readings: list[dict[str, Any]] = []
@@ -65,8 +72,14 @@ def main(pictures: tuple[Path, ...], as_json: bool, show: bool) -> None:
             _complain(str(error))
             readings.append({"picture": str(path), "error": str(error)})
             continue
-        outputs = network.probabilities(normalizer.transform(seen))
-        digits = [_reading(one, classes) for one in outputs]
+        images = normalizer.transform(seen)
+        with np.errstate(all="ignore"):  # what is not finite is told in the next line
+            outputs, scores = network.probabilities(images), familiarity.score(network, images)
+        if not np.isfinite(outputs).all():
+            raise InputError(f"{MODEL}: its outputs are not finite; run the pipeline again")
+        digits = [
+            _reading(one, bool(score <= 0), classes) for one, score in zip(outputs, scores, strict=True)
+        ]
         if show:
             for digit, picture in zip(digits, seen, strict=True):
                 digit["saw"] = picture.tolist()
@@ -74,7 +87,7 @@ def main(pictures: tuple[Path, ...], as_json: bool, show: bool) -> None:
             {"picture": str(path), "class": "".join(d["class"] for d in digits), "digits": digits}
         )
         if not as_json:
-            _print(readings[-1], how.brightest)
+            _print(readings[-1], kind, how.brightest)
     if as_json:
         lines = ",\n ".join(json.dumps(reading, ensure_ascii=False) for reading in readings)
         click.echo(f"[{lines}]")
@@ -108,22 +121,24 @@ def _files(pictures: Iterable[Path]) -> Iterator[Path]:
         yield from found
 
 
-def _reading(outputs: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+def _reading(outputs: np.ndarray, familiar: bool, classes: Sequence[str]) -> dict[str, Any]:
     best = np.argsort(-outputs, kind="stable")[:SHOWN]
     likeliest = [{"class": classes[name], "probability": float(outputs[name].clip(0, 1))} for name in best]
     sure = likeliest[0]["probability"] >= SURE
-    return {"class": likeliest[0]["class"], "sure": sure, "likeliest": likeliest}
+    return {"class": likeliest[0]["class"], "sure": sure, "familiar": familiar, "likeliest": likeliest}
 
 
-def _print(reading: dict[str, Any], brightest: int) -> None:
+def _print(reading: dict[str, Any], kind: str, brightest: int) -> None:
     name, digits = _on_a_line(reading["picture"]), reading["digits"]
     if len(digits) > 1:
         click.echo(f"{name}:  {len(digits)} digits, {reading['class']}")
     for number, digit in enumerate(digits, 1):
         likeliest = [f"{one['class']} {one['probability']:6.1%}" for one in digit["likeliest"]]
-        doubt = (
-            "" if digit["sure"] else "not sure: {} or {}:  ".format(*(d["class"] for d in digit["likeliest"]))
-        )
+        doubt = ""
+        if not digit["familiar"]:
+            doubt = f"does not look like a {kind}:  "
+        elif not digit["sure"]:
+            doubt = "not sure: {} or {}:  ".format(*(one["class"] for one in digit["likeliest"]))
         place = "" if len(digits) == 1 else f" [{number}]"
         click.echo(f"{name}{place}:  {doubt}" + "   ".join(likeliest))
         if "saw" in digit:

@@ -1,8 +1,9 @@
 """What `make repro` says at the end: how good the model is, how sure that is, and where to look."""
 
-import json
 import sys
 
+from mnistcore.errors import InputError
+from mnistcore.evaluation.metrics_file import read_metrics
 from stages.paths import METRICS, REPORT
 
 
@@ -20,11 +21,11 @@ def summary(metrics: dict) -> str:
 def main() -> None:
     """Print the summary, or one line and exit status 2 where there is none to print."""
     try:
-        lines = summary(json.loads(METRICS.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError):
-        print(f"summary: {METRICS}: missing, or not what evaluate writes; run dvc repro", file=sys.stderr)
+        metrics = read_metrics(METRICS)
+    except InputError as error:
+        print(f"summary: {error}", file=sys.stderr)
         sys.exit(2)
-    print(lines)
+    print(summary(metrics))
 
 
 if __name__ == "__main__":

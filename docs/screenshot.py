@@ -1,11 +1,11 @@
 """Makes docs/report.png, the picture that README.md opens with: `python docs/screenshot.py`.
 
 Opens reports/index.html in chromium, draws a digit on its pad, and keeps what
-one then sees first. Fonts are those of the machine, so the picture is no stage
-of the pipeline; it looks best where P052 (Palatino) and Inter are installed.
+one then sees first. It takes a browser, so the picture is no stage of the pipeline.
 """
 
 import io
+import math
 import re
 import shutil
 import sys
@@ -24,11 +24,17 @@ FLAGS = [
     "--disable-background-networking",
     "--no-first-run",
 ]
-# A 5, in parts of the pad's width and height: its top from right to left, then down and around.
-STROKE = [
-    (0.67, 0.2), (0.42, 0.21), (0.4, 0.34), (0.38, 0.45), (0.47, 0.42), (0.57, 0.43), (0.65, 0.49),
-    (0.68, 0.59), (0.65, 0.7), (0.57, 0.78), (0.46, 0.8), (0.37, 0.77), (0.31, 0.71),
-]  # fmt: skip
+# A 3, in parts of the pad's width and height: two arcs, (x, y) of the centre, radii, angles from where to where.
+ARCS = [((0.47, 0.34), (0.17, 0.15), (-2.5, 1.45)), ((0.47, 0.65), (0.21, 0.17), (-1.45, 2.5))]
+
+
+def stroke() -> list[tuple[float, float]]:
+    """The points of the digit, in the order of drawing."""
+    return [
+        (x + across * math.cos(angle), y + down * math.sin(angle))
+        for (x, y), (across, down), (first, last) in ARCS
+        for angle in (first + (last - first) * part / 40 for part in range(41))
+    ]
 
 
 @click.command()
@@ -45,20 +51,21 @@ def main(report: Path, output: Path) -> None:
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=browser, headless=True, args=FLAGS)
         page = started.new_page(
-            viewport={"width": 1280, "height": 1000}, device_scale_factor=1.5, color_scheme="light"
+            viewport={"width": 1280, "height": 1100}, device_scale_factor=1.5, color_scheme="light"
         )
         page.goto(report.resolve().as_uri())
         pad = page.locator("#pad").bounding_box()
-        points = [(pad["x"] + x * pad["width"], pad["y"] + y * pad["height"]) for x, y in STROKE]
+        points = [(pad["x"] + x * pad["width"], pad["y"] + y * pad["height"]) for x, y in stroke()]
         page.mouse.move(*points[0])
         page.mouse.down()
         for point in points[1:]:
-            page.mouse.move(*point, steps=8)
+            page.mouse.move(*point)
         page.mouse.up()
         page.mouse.move(0, 0)
+        page.locator("#pad").blur()  # the ring of the focus is no part of the picture
         errors = page.locator('a[href="#mistakes"]', has_text=re.compile(r"^[\d,]+$")).first.inner_text()
         below = page.locator("#learning").bounding_box()["y"]
-        seen = page.screenshot(clip={"x": 0, "y": 0, "width": 1280, "height": min(below, 1000)})
+        seen = page.screenshot(clip={"x": 0, "y": 0, "width": 1280, "height": min(below, 1100)})
         started.close()
     picture = Image.open(io.BytesIO(seen)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
     told = PngImagePlugin.PngInfo()

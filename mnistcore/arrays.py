@@ -59,7 +59,7 @@ def open_array(path: str | os.PathLike[str], dtype: str | tuple[str, ...], shape
 
 
 def load_arrays(
-    path: str | os.PathLike[str], expected: dict[str, tuple[str | tuple[str, ...], Shape]]
+    path: str | os.PathLike[str], expected: Mapping[str, tuple[str | tuple[str, ...], Shape]]
 ) -> dict[str, np.ndarray]:
     """Load a .npz file, as `save_arrays` and `numpy.savez` write it, that holds exactly the arrays `expected`.
 
@@ -71,6 +71,8 @@ def load_arrays(
     ------
     ArrayError : missing, damaged, compressed, or other arrays than expected
     """
+    if not isinstance(expected, Mapping):
+        raise TypeError(f"load_arrays: expected should be a mapping, is a {type(expected).__name__}")
     path = Path(path)
     if not path.is_file():
         raise ArrayError(
@@ -82,6 +84,8 @@ def load_arrays(
             members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             if set(members) != set(expected) or len(members) != len(archive.infolist()):
                 have, want = ", ".join(sorted(members)), ", ".join(sorted(expected))
+                if not have.isprintable() or len(have) > 200:
+                    have = "other arrays"
                 raise ArrayError(f"{path}: holds {have or 'nothing'} where {want} should be")
             for name, (dtype, shape) in expected.items():
                 info = members[name]
@@ -95,7 +99,7 @@ def load_arrays(
                     _expect(where, found, actual, dtype, shape)
                     arrays[name] = np.frombuffer(bytearray(file.read()), found).reshape(actual)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise ArrayError(f"{path}: not a whole .npz file ({' '.join(str(error).split())})") from None
+        raise ArrayError(f"{path}: not a whole .npz file ({' '.join(str(error).split())[:200]})") from None
     return arrays
 
 
@@ -110,6 +114,7 @@ def save_arrays(path: str | os.PathLike[str], arrays: Mapping[str, np.ndarray]) 
     ------
     InputError : more than 4 GiB, which the headers written here cannot hold
     """
+    path = Path(path)
     if not isinstance(arrays, Mapping) or not all(
         isinstance(name, str) and name.isascii() for name in arrays
     ):

@@ -7,3 +7,7 @@ class InputError(Exception):
     Every module raises this, or a subclass of it, for input it cannot use. A
     command prints the line and ends with exit status 2.
     """
+
+    def __str__(self) -> str:
+        """The line, with a question mark for what is no part of one, such as a line end in the name of a file."""
+        return "".join(letter if letter.isprintable() else "?" for letter in super().__str__())

@@ -13,6 +13,7 @@ import numpy as np
 from mnistcore.arguments import ArgumentError, Checked
 from mnistcore.errors import InputError
 from mnistcore.evaluation.metrics import confusion_matrix
+from mnistcore.evaluation.metrics_file import read_metrics
 from stages import schema
 from stages.curves import read_curves
 from stages.parameters import shown
@@ -69,12 +70,9 @@ def load(name: str) -> "Result":
     InputError : a recipe that has not been run, or an about.yaml that is not one
     """
     folder = HERE / name
-    try:
-        metrics = json.loads((folder / "reports" / "metrics.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(
-            f"{name}: has no reports/metrics.json; run `python -m recipes run {name}` first"
-        ) from None
+    if not (folder / "reports" / "metrics.json").exists():
+        raise InputError(f"{name}: has no reports/metrics.json; run `python -m recipes run {name}` first")
+    metrics = read_metrics(folder / "reports" / "metrics.json")
     timings = json.loads(TIMINGS.read_text(encoding="utf-8")) if TIMINGS.exists() else {"recipes": {}}
     return Result(
         name=name,

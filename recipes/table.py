@@ -97,22 +97,28 @@ def _table(results: Sequence[Result]) -> str:
 
 
 def published(result: Result) -> str:
-    """The published test accuracy as printed, or what is said in place of it."""
+    """The published test accuracy in per cent, with the digits that were printed, or what is said in its place."""
     value = result.about.published
-    return result.about.published_note if value is None else f"{value}"
+    return result.about.published_note if value is None else percent(value)
 
 
 def here(result: Result) -> str:
-    """Test accuracy to four decimals: mean ± standard deviation, or the one value there is."""
-    return f"{result.mean:.4f}" + (f" ± {result.sd:.4f}" if len(result.accuracies) > 1 else "")
+    """Test accuracy in per cent to two decimals: mean ± standard deviation, or the one value there is."""
+    spread = f" ± {100 * result.sd:.2f}" if len(result.accuracies) > 1 else ""
+    return f"{100 * result.mean:.2f}{spread} %"
+
+
+def percent(value: float) -> str:
+    """A part of one in per cent, with the digits that it has."""
+    return f"{100 * value:.4g} %"
 
 
 def _wanted(result: Result) -> str:
     about = result.about
     if about.between:
-        wanted = f"{about.between[0]} to {about.between[1]}"
+        wanted = f"{100 * about.between[0]:.4g} to {percent(about.between[1])}"
     elif about.at_least is not None:
-        wanted = f"≥ {about.at_least}"
+        wanted = f"≥ {percent(about.at_least)}"
     elif about.printed:
         return "the printed table"
     else:
@@ -155,7 +161,7 @@ def _with_figures(text: str, result: Result, results: Mapping[str, Result]) -> s
         name, epochs = match.groups()
         if name not in results:
             raise InputError(f"{result.name}/about.yaml: {match[0]}: there is no recipe '{name}'")
-        return f"{results[name].epochs}" if epochs else f"{results[name].mean:.3f}"
+        return f"{results[name].epochs}" if epochs else f"{100 * results[name].mean:.1f} %"
 
     return _NAMED.sub(figure, " ".join(text.split()))
 

@@ -9,7 +9,7 @@ from stages.interrupt import Interrupted, as_exceptions, leave
 import io
 import sys
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -38,19 +38,24 @@ class Stage(click.Command):
         except OSError as error:
             self._end(2, f"{error.filename or 'operating system'}: {error.strerror or error}")
         except Interrupted as interrupted:
-            self._tell(interrupted.line)
+            self._say(interrupted.line)
             leave(interrupted.status)
 
     def _end(self, status: int, line: str) -> NoReturn:
-        self._tell(line)
+        with suppress(OSError):  # what is printed goes nowhere: a full disk
+            self._say(line)
         sys.exit(status)
 
-    def _tell(self, line: str) -> None:
+    def _say(self, line: str) -> None:
         say(" ".join(line.split()))
 
 
 def say(line: str) -> None:
-    """Print a line on standard error, after the name of the stage, as it was run and not as its function is called."""
+    """Print a line on standard error, after the name of the stage, as it was run and not as its function is called.
+
+    What no terminal shows, such as a control character in the name of a file, is a question mark.
+    """
+    line = "".join(letter if letter.isprintable() else "?" for letter in line)
     click.echo(f"{click.get_current_context().info_name}: {line}", err=True)
 
 

@@ -8,7 +8,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this copy of the
 import stages.interrupt  # noqa: F401  (first of all)
 import mnistcore.reproducible  # noqa: F401  (before NumPy)
 
-import json
 import time
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -21,8 +20,8 @@ from mnistcore.data.description import read_dataset_description
 from mnistcore.data.parts import Part, open_part
 from mnistcore.errors import InputError
 from mnistcore.evaluation import metrics
+from mnistcore.evaluation.metrics_file import write_metrics
 from mnistcore.evaluation.predictions import Predictions, write_predictions
-from mnistcore.files import replacing
 from mnistcore.network import model
 from mnistcore.network.network import Network
 from stages.command import Stage, summarize, writing
@@ -87,9 +86,7 @@ def main() -> None:
         report["seeds"] = {"list": [int(seed) for seed in seeds]} | spread
     with writing(METRICS.parent):
         write_predictions(PREDICTIONS, predictions)
-        with replacing(METRICS, "w") as file:
-            json.dump(metrics.rounded(report), file, ensure_ascii=False, indent=2)
-            file.write("\n")
+        write_metrics(METRICS, report)
     errors, examples = report["test"]["errors"], report["test"]["examples"]
     summarize(f"{METRICS} and {PREDICTIONS}: {errors:,} errors in {examples:,} test images", started)
 
@@ -113,7 +110,8 @@ def _predict(network: Network, examples: Part, progress: Progress) -> tuple[Pred
     predicted, confidence, loss = [], [], 0.0
     for start in range(0, len(examples.labels), AT_A_TIME):
         chunk = slice(start, start + AT_A_TIME)
-        outputs, chunk_loss = network.evaluate(examples.images[chunk], examples.targets[chunk])
+        with np.errstate(all="ignore"):  # what is not finite is told below
+            outputs, chunk_loss = network.evaluate(examples.images[chunk], examples.targets[chunk])
         if not (np.isfinite(outputs).all() and np.isfinite(chunk_loss)):
             raise InputError(
                 f"{MODEL}: its outputs are not finite; the training diverged: try a lower learning rate"

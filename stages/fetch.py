@@ -67,7 +67,7 @@ def main() -> None:
         (RAW / DATASET).unlink(missing_ok=True)
         with Progress("fetch", size, "bytes") as progress:
             try:
-                gave = fetch(dataset, RAW, named.values(), progress=progress.update, say=say)
+                gave = fetch(dataset, RAW, list(named.values()), progress=progress.update, say=say)
             except InputError as error:
                 advice = "name its folder or base URL: MNISTCORE_SOURCE=…, or fetch.source in params.yaml"
                 raise InputError(f"{error}. If you have a copy, {advice}") from None

@@ -1,10 +1,14 @@
 """SIGINT and SIGTERM end a stage with one line and exit status 130 or 143, from its first import on.
 
+So does SIGBUS, with 2: a file that is mapped into memory became shorter. And where a standard stream is closed, there
+is a bottomless one: what is opened next would take its number, and get what a library prints.
+
 Imported before all else by the stage scripts. While they import, nothing is open and nothing is half-written:
 the process ends at once. While they work, the signal becomes an exception, so that temporary files are removed
 on the way out; a second signal then ends the process at once after all.
 """
 
+import ctypes
 import os
 import signal
 import sys
@@ -50,10 +54,51 @@ def _heeded() -> list[signal.Signals]:
     return [number for number in ENDED if signal.getsignal(number) is not signal.SIG_IGN]
 
 
+def _stage() -> str:
+    return os.path.splitext(os.path.basename(sys.argv[0]))[0]
+
+
 def _end(number: int, frame: FrameType | None) -> NoReturn:
-    stage = os.path.splitext(os.path.basename(sys.argv[0]))[0]
-    os.write(2, f"{stage}: {Interrupted(number).line}\n".encode())
+    os.write(2, f"{_stage()}: {Interrupted(number).line}\n".encode())
     os._exit(128 + number)
+
+
+def _heed_shorter_files() -> None:
+    """Have SIGBUS end the process with a line.
+
+    Python's own handlers run between two instructions of Python's, and the one that has met the missing page never
+    ends. So this one is the system's; it may do no more than write and leave. In a fork, whose parent tells how it
+    ended, the page is met again without it.
+    """
+    if not hasattr(signal, "SIGBUS"):
+        return
+    owner, system = os.getpid(), ctypes.CDLL(None).signal
+    system.restype, default = ctypes.c_void_p, ctypes.c_void_p(0)
+
+    def end(number: int) -> None:
+        if os.getpid() != owner:
+            system(number, default)
+            return
+        os.write(
+            2, f"{_stage()}: a file became shorter while it was read; run the stages before again\n".encode()
+        )
+        os._exit(2)
+
+    global _HANDLER  # as long as the system may call it
+    _HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_int)(end)
+    system(int(signal.SIGBUS), _HANDLER)
+
+
+def _open_streams() -> None:
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(
+                os.open(os.devnull, os.O_RDWR), True
+            )  # takes the lowest number that is free, this one
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  for as long as the process lives
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115  for as long as the process lives
 
 
 def leave(status: int) -> NoReturn:
@@ -64,12 +109,13 @@ def leave(status: int) -> NoReturn:
     if not _IS_SCRIPT:
         sys.exit(status)
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # closed by whoever started this
-            stream.flush()
+        stream.flush()
     os._exit(status)
 
 
 # Whether one of the scripts beside this file is being run, and not imported by something else.
 _IS_SCRIPT = os.path.dirname(os.path.abspath(sys.argv[0])) == os.path.dirname(os.path.abspath(__file__))
 if _IS_SCRIPT:
+    _open_streams()
     _end_at_once()
+    _heed_shorter_files()

@@ -1,5 +1,6 @@
 """params.yaml: reading a stage's section of it, every failure told in one line that names the file and the key."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -13,6 +14,8 @@ from stages.paths import PARAMETERS
 STAGES = ("fetch", "preprocess", "batch", "train", "evaluate", "plot")
 
 Section = TypeVar("Section")
+
+MOST_MERGED = 100_000  # pairs that "<<" may bring into a mapping; a few lines can ask for 10¹¹
 
 
 def read_section(name: str, kind: type[Section]) -> Section:
@@ -29,13 +32,13 @@ def read_section(name: str, kind: type[Section]) -> Section:
             raise InputError(f"{PARAMETERS}: unknown section {shown(key)}{stage}")
     if name not in document:
         raise InputError(f"{PARAMETERS}: has no section '{name}'")
-    with told_of(name):
+    with errors_of(name):
         return schema.build(kind, document[name])
 
 
 @contextmanager
-def told_of(section: str) -> Iterator[None]:
-    """An `ArgumentError` in this context is told as of that section of params.yaml.
+def errors_of(section: str) -> Iterator[None]:
+    """An `ArgumentError` in this context becomes one of that section of params.yaml.
 
     Raises
     ------
@@ -57,7 +60,7 @@ def shown(value: object) -> str:
 def _read() -> dict[Any, Any]:
     """The whole of params.yaml, as DVC reads it; every failure is told with the line it is in."""
     from ruamel.yaml import YAML  # DVC's own parser, so that both read the same values
-    from ruamel.yaml.error import MarkedYAMLError
+    from ruamel.yaml.error import MarkedYAMLError, YAMLWarning
     from ruamel.yaml.reader import ReaderError
 
     if not PARAMETERS.is_file():
@@ -66,7 +69,11 @@ def _read() -> dict[Any, Any]:
     text = ""
     try:
         text = PARAMETERS.read_bytes().decode("utf-8")
-        document = YAML(typ="safe", pure=True).load(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", YAMLWarning)  # such as of an anchor used twice, which YAML allows
+            if "<<" in text and _merged(YAML(typ="safe", pure=True).compose(text), {}) > MOST_MERGED:
+                raise ValueError(f"its merge keys stand for more than {MOST_MERGED:,} pairs")
+            document = YAML(typ="safe", pure=True).load(text)
     except (OSError, MemoryError):
         raise
     except UnicodeDecodeError as error:
@@ -90,3 +97,14 @@ def _read() -> dict[Any, Any]:
     if not isinstance(document, dict):
         raise InputError(f"{PARAMETERS}: should be sections of keys and values, one section per stage")
     return document
+
+
+def _merged(node: Any, known: dict[int, int]) -> int:
+    """How many pairs would be copied to make the mappings in a node of YAML, and of those it names in `<<`."""
+    if node is None or not isinstance(node.value, list):
+        return 0
+    if id(node) not in known:
+        known[id(node)] = 0
+        parts = [part for item in node.value for part in (item if isinstance(item, tuple) else (item,))]
+        known[id(node)] = len(node.value) + sum(_merged(part, known) for part in parts)
+    return known[id(node)]

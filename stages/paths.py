@@ -14,6 +14,7 @@ PREDICTIONS = Path("reports/predictions.csv")
 FIGURES = Path("reports/figures")
 REPORT = Path("reports/index.html")
 CARD = Path("reports/MODEL_CARD.md")
+FAMILIARITY = Path("reports/familiarity.npz")
 
 # What the folders of data hold.
 DATASET, NORMALIZER, DESCRIPTION = "dataset.json", "normalizer.npz", "batches.json"

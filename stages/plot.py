@@ -8,7 +8,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this copy of the
 import stages.interrupt  # noqa: F401  (first of all)
 import mnistcore.reproducible  # noqa: F401  (before NumPy)
 
-import json
 import time
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -22,14 +21,16 @@ from mnistcore.data.normalization import Normalizer
 from mnistcore.data.parts import open_part
 from mnistcore.errors import InputError
 from mnistcore.evaluation import metrics
+from mnistcore.evaluation.metrics_file import read_metrics
 from mnistcore.evaluation.predictions import Predictions, read_predictions
 from mnistcore.network import model
-from mnistcore.report import figures
+from mnistcore.report import familiarity, figures
 from mnistcore.report.card import write_card
 from mnistcore.report.page import write_report
 from stages import paths
-from stages.command import Stage, summarize, writing
-from stages.curves import read_curves, read_parameters
+from stages.command import Stage, say, summarize, writing
+from stages.curves import read_curves
+from stages.curves_parameters import read_parameters
 from stages.parameters import read_section
 from stages.paths import FIGURES, METRICS, MODEL, PREDICTIONS, PROCESSED, REPORT
 
@@ -53,10 +54,10 @@ class Plot(Checked):
 
 @click.command(cls=Stage)
 def main() -> None:
-    """Draw the figures into reports/figures, and write reports/index.html and reports/MODEL_CARD.md.
+    """Draw the figures into reports/figures; write index.html, MODEL_CARD.md and familiarity.npz in reports.
 
     Reads the learning curves, the metrics and predictions of evaluate, the
-    model, and the test images. The same inputs give the same bytes.
+    model, and the images. The same inputs give the same bytes.
     """
     started = time.monotonic()
     section = read_section("plot", Plot)
@@ -64,16 +65,23 @@ def main() -> None:
     names = description.classes
     normalizer = Normalizer.load(PROCESSED / paths.NORMALIZER)
     rows, columns = normalizer.image_shape
-    test = open_part(PROCESSED / "test")
+    train, test = open_part(PROCESSED / "train"), open_part(PROCESSED / "test")
     predictions = read_predictions(PREDICTIONS, test.labels, len(names))
-    judged = _read_metrics(predictions)
+    summary = _read_metrics(predictions)
     curves, parameters = read_curves(paths.CURVES), read_parameters(paths.CURVES)
     network = model.load(MODEL)[1][0]
     weights = network.layers[0].weights
-    if not len(weights) == rows * columns == test.images.shape[1]:
+    if not len(weights) == rows * columns == test.images.shape[1] == train.images.shape[1]:
         raise InputError(
             f"{MODEL}: takes images of {len(weights)} pixels, {PROCESSED} has {rows} × {columns} in "
             f"normalizer.npz and {test.images.shape[1]} in test; run the stages before again"
+        )
+    with np.errstate(all="ignore"):
+        if not np.isfinite(network.probabilities(test.images)).all():
+            raise InputError(f"{MODEL}: its outputs are not finite; run train again")
+    if unknown := figures.unknown_letters(names):
+        say(
+            f"the figures' fonts have no {unknown[:10]}: boxes in their place; the report has the names of the classes"
         )
 
     counts = metrics.confusion_matrix(predictions.actual, predictions.predicted, len(names))
@@ -96,11 +104,11 @@ def main() -> None:
         "reliability": figures.reliability_diagram(bins),
         "precision-and-recall": figures.per_class(counts, names),
     }
-    told: dict[str, Any] = {  # on the page and on the card
+    shared: dict[str, Any] = {  # on the page and on the card
         "description": description,
         "normalizer": normalizer,
         "predictions": predictions,
-        "metrics": judged,
+        "metrics": summary,
         "bins": bins,
         "network": network,
         "parameters": parameters,
@@ -113,8 +121,9 @@ def main() -> None:
                 old.unlink()
         for name, figure in drawn.items():
             figures.save(figure, FIGURES / f"{name}.png", section.dpi)
-        write_report(REPORT, **told, images=test.images, curves=curves, worst=worst)
-        write_card(paths.CARD, **told, epochs=len(curves["train/loss"]))
+        (familiar := familiarity.fit(network, normalizer, train.images)).save(paths.FAMILIARITY)
+        write_report(REPORT, **shared, familiarity=familiar, images=test.images, curves=curves, worst=worst)
+        write_card(paths.CARD, **shared, epochs=len(curves["train/loss"]))
     summarize(f"{REPORT}, {paths.CARD} and {len(drawn)} figures in {FIGURES}", started)
 
 
@@ -126,20 +135,15 @@ def _worst(predictions: Predictions, most: int) -> np.ndarray:
 
 def _read_metrics(predictions: Predictions) -> dict[str, Any]:
     """metrics.json, checked to be of the same run as the predictions."""
-    try:
-        judged = json.loads(METRICS.read_text(encoding="utf-8"))
-        errors, examples = judged["test"]["errors"], judged["test"]["examples"]
-    except FileNotFoundError:
-        raise InputError(f"{METRICS}: not found; run evaluate first") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise InputError(f"{METRICS}: not what evaluate writes; run it again") from None
+    summary = read_metrics(METRICS)
+    errors, examples = summary["test"]["errors"], summary["test"]["examples"]
     found = int((predictions.predicted != predictions.actual).sum())
     if (errors, examples) != (found, len(predictions.actual)):
         raise InputError(
             f"{METRICS}: tells of {errors} errors in {examples}, {PREDICTIONS} of {found} in "
             f"{len(predictions.actual)}; they are of different runs, run evaluate again"
         )
-    return judged
+    return summary
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from mnistcore.training.history import Epoch
 
 OnEpoch = Callable[[Epoch], None]
 OnProgress = Callable[[int, str], None]
-LOOKS = 0.05  # seconds between two looks at who has ended
+POLL = 0.05  # seconds between two polls for who has ended
 
 
 def cores() -> int:
@@ -22,12 +22,12 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def tell_epoch(epoch: Epoch) -> None:
+def send_epoch(epoch: Epoch) -> None:
     """In the process of a seed: a list for an epoch. If its reader is gone, the process ends here."""
     print(json.dumps(epoch), flush=True)
 
 
-def tell_progress(examples: int, note: str) -> None:
+def send_progress(examples: int, note: str) -> None:
     """In the process of a seed: a number for examples worked."""
     print(json.dumps(examples), flush=True)
 
@@ -52,12 +52,12 @@ def train_side_by_side(
 
     def follow(seed: int, process: subprocess.Popen[str]) -> None:
         for line in process.stdout or ():
-            told = json.loads(line)
+            message = json.loads(line)
             with lock:
-                if not isinstance(told, list):
-                    on_progress(told, f"seed {seed}")
+                if not isinstance(message, list):
+                    on_progress(message, f"seed {seed}")
                 elif seed == seeds[0]:
-                    on_epoch(Epoch(*told))
+                    on_epoch(Epoch(*message))
 
     try:
         while waiting or running:
@@ -65,7 +65,7 @@ def train_side_by_side(
                 seed = waiting.pop(0)
                 command = [sys.executable, script, "--seed", str(seed), "--workers", each]
                 running[seed] = _Process(command, lambda process, seed=seed: follow(seed, process))
-            time.sleep(LOOKS)
+            time.sleep(POLL)
             for seed, process in list(running.items()):
                 if process.over():
                     del running[seed]

@@ -25,13 +25,13 @@ from mnistcore.training import run
 from mnistcore.training.checkpoint import Checkpoint
 from mnistcore.training.settings import Examples, check_run
 from stages.command import Stage, say, summarize, writing
-from stages.curves import CurvesWriter
+from stages.curves import CurvesWriter, keep_curves
 from stages.fingerprint import fingerprint
-from stages.parameters import read_section, told_of
+from stages.parameters import errors_of, read_section
 from stages.paths import BATCHES, CHECKPOINTS, CURVES, IMAGES, LABELS, MODEL
 from stages.progress import Progress
 from stages.schema import written
-from stages.side_by_side import OnEpoch, OnProgress, cores, tell_epoch, tell_progress, train_side_by_side
+from stages.side_by_side import OnEpoch, OnProgress, cores, send_epoch, send_progress, train_side_by_side
 from stages.train_section import Train
 
 DATA = tuple(BATCHES / part / name for part in ("train", "validation") for name in (IMAGES, LABELS))
@@ -61,24 +61,23 @@ def main(workers: int | None, seed: int | None) -> None:
     workers = workers or cores()
     if seed is not None:
         try:
-            job.train(seed, workers, tell_epoch, tell_progress)
+            job.train(seed, workers, send_epoch, send_progress)
         except stages.interrupt.Interrupted as interrupted:
             stages.interrupt.leave(interrupted.status)  # the run that asked says so
         return
     if (different := mnistcore.reproducible.difference()) is not None:
         say(f"the bits may differ from the committed ones: {different}")
     seeds, examples = job.section.seeds, len(job.examples.labels)
-    with (
-        writing(CHECKPOINTS),
-        Progress("train", len(seeds) * job.settings.epochs * examples, "examples") as progress,
-        CurvesWriter(CURVES, written(job.section)) as curves,
-    ):
-        if len(seeds) == 1:
-            job.train(seeds[0], workers, curves.append, progress.update)
-        else:
-            train_side_by_side(__file__, seeds, workers, curves.append, progress.update)
+    total, unfinished = len(seeds) * job.settings.epochs * examples, CHECKPOINTS / CURVES.name
+    with writing(CHECKPOINTS), Progress("train", total, "examples") as progress:
+        with CurvesWriter(unfinished, written(job.section)) as curves:
+            if len(seeds) == 1:
+                job.train(seeds[0], workers, curves.append, progress.update)
+            else:
+                train_side_by_side(__file__, seeds, workers, curves.append, progress.update)
         networks = [job.result(seed) for seed in seeds]
         model.save(MODEL, seeds, networks)
+        keep_curves(unfinished, CURVES)  # until here those of the model before stood beside it
         shutil.rmtree(CHECKPOINTS)
     tail = f", {len(seeds)} seeds," if len(seeds) > 1 else ","
     summarize(f"{MODEL}: {networks[0]}{tail} {len(networks[0].parameters):,} parameters", started)
@@ -90,21 +89,21 @@ class Job:
     def __init__(self, section: Train) -> None:
         self.data, training, validation = open_batches(BATCHES)
         self.section = section = section.for_images(self.data.image_shape)
-        with told_of("train"):
+        with errors_of("train"):
             section.check_fit(self.data, training.images.dtype.name)
             data = self.data
             self.settings = section.settings(data.batch_size, data.remainder, data.image_shape)
             network = section.network(self.data.features)
         self.examples, self.validation = _examples("train", training), _examples("validation", validation)
-        with told_of("train"):
+        with errors_of("train"):
             check_run(network, self.examples, self.settings, self.validation)
 
     def train(self, seed: int, workers: int, on_epoch: OnEpoch, on_progress: OnProgress) -> None:
         """Train one seed; the finished run is in its checkpoint."""
         checkpoint = self._checkpoint(seed)
         state = checkpoint.load()
-        if checkpoint.foreign:
-            say(f"{checkpoint.path} is of other parameters, data or code: not used")
+        if checkpoint.unused:
+            say(f"{checkpoint.path} is {checkpoint.unused}: not used")
         elif state is not None and not state.finished:
             say(
                 f"seed {seed} continues from its checkpoint, at epoch {state.epoch + 1}, step {state.step + 1}"

@@ -23,7 +23,7 @@ ELSEWHERE = {"batch_size": None, "remainder": None, "augmenter": "augmentation"}
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Checked):
-    """Section `train`: the network, how to train it, and what is the stage's own."""
+    """Section `train`, field by field: the network, how to train it, and what is the stage's own."""
 
     seeds: Annotated[tuple[Whole, ...], AtLeast(1)]
     generator: Literal["modern", "legacy"] = "modern"

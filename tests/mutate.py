@@ -1,14 +1,15 @@
 """Defects on purpose: does a test notice? By hand, not in CI: `python tests/mutate.py --count 200 --seed 0`.
 
 Small random changes (another operator, a constant, a condition turned round, a statement left out) are made one at
-a time in a copy of the project, over the rooms of the core named below, and each is run against the tests named
-for it until one fails. Copy and results stay in a folder: a run that was stopped goes on where it was, over the same
-code.
+a time in a copy of the project, over the rooms of the core named below. Each test is run once before, to see which
+functions it calls; a defect is then run against those that call the function it is in, the quickest first, until one
+fails. Copy and results stay in a folder: a run that was stopped goes on where it was, over the same code.
 """
 
 import argparse
 import ast
 import contextlib
+import hashlib
 import json
 import os
 import random
@@ -18,52 +19,25 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("network", "training", "engine", "data", "evaluation")
-# The tests of a module, or of any other in its room; the likeliest to notice first.
-OF_A_STEP = (
-    "training/test_gradients.py",
-    "training/test_training.py",
-    "training/test_against_sklearn.py",
-    "training/test_streaming.py",
-    "engine/test_team.py",
-    "engine/test_against_textbook.py",
-)
-OF_DOWNLOADS = ("data/test_download.py", "stages/test_fetch.py")
-TESTS = {
-    "network": ("training/test_gradients.py", "network", *OF_A_STEP),
-    "training": (*OF_A_STEP, "training", "stages/test_train.py"),
-    "training/augmentation": (
-        "training/test_augment.py",
-        "training/test_training.py",
-        "stages/test_train.py",
-    ),
-    "training/checkpoint": (
-        "training/test_training_faults.py",
-        "training/test_training.py",
-        "stages/test_train.py",
-    ),
-    "engine": (*OF_A_STEP, "training", "engine"),
-    "data": (
-        "data/test_batches.py",
-        "data/test_classes.py",
-        "stages/test_batch.py",
-        "stages/test_preprocess.py",
-    ),
-    "data/normalization": ("data/test_normalize.py", "stages/test_preprocess.py"),
-    "data/idx": ("data/test_idx.py", "data/test_classes.py", "stages/test_preprocess.py"),
-    "data/gzipped": ("data/test_idx.py", *OF_DOWNLOADS),
-    "data/datasets": OF_DOWNLOADS,
-    "data/download": OF_DOWNLOADS,
-    "data/sources": OF_DOWNLOADS,
-    "data/urls": OF_DOWNLOADS,
-    "evaluation": ("evaluation", "stages/test_evaluate_and_plot.py"),
-}
-LIMIT, CPU_LIMIT = 1200, 180  # seconds for one defect, also of processor time: what hangs is found
+ELSEWHERE = (
+    "pipeline",
+    "project",
+    "report",
+    "commands",
+)  # folders of tests that run other rooms, or other processes
+SLOW_TO_IMPORT = (
+    "hypothesis.extra.numpy", "numpy", "pytest", "sklearn.datasets", "sklearn.neural_network", "sklearn.utils",
+    "scipy.ndimage", "click.testing", "ruamel.yaml", "tqdm", "jinja2", "PIL.Image", "requests",
+)  # fmt: skip
+QUICK = 5.0  # seconds of tests that are run first, by themselves
+MOST = 90.0  # seconds of tests for one defect
+SILENCE = 60.0  # seconds of one test beyond what is usual for it, after which it hangs
 
 COMPARISONS = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
@@ -77,10 +51,14 @@ OPERATORS = {
 
 
 class Defect(NamedTuple):
-    """A change of one piece of source text: `start` and `end` are offsets into the UTF-8 of the file."""
+    """A change of one piece of source text: `start` and `end` are offsets into the UTF-8 of the file.
+
+    function : the line that the function around it begins at; 0: no function
+    """
 
     file: str
     line: int
+    function: int
     start: int
     end: int
     old: str
@@ -95,6 +73,7 @@ def defects(file: str, source: str) -> Iterator[Defect]:
         starts.append(starts[-1] + len(text))
     tree = ast.parse(source)
     skipped = {id(inner) for node in _not_behaviour(tree) for inner in ast.walk(node)}
+    functions = _functions(tree)
     for node in ast.walk(tree):
         if id(node) in skipped or not hasattr(node, "lineno"):
             continue
@@ -103,7 +82,18 @@ def defects(file: str, source: str) -> Iterator[Defect]:
             starts[node.end_lineno - 1] + node.end_col_offset,
         )
         for new in _changed(node):
-            yield Defect(file, node.lineno, start, end, data[start:end].decode(), new)
+            function = functions.get(id(node), 0)
+            yield Defect(file, node.lineno, function, start, end, data[start:end].decode(), new)
+
+
+def _functions(tree: ast.AST) -> dict[int, int]:
+    """For each node in a function, by its id, the line that the innermost function begins at, as in its code."""
+    found = {}
+    for node in ast.walk(tree):  # from the outermost on
+        if isinstance(node, ast.FunctionDef):
+            line = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+            found |= {id(inner): line for statement in node.body for inner in ast.walk(statement)}
+    return found
 
 
 def _not_behaviour(tree: ast.AST) -> Iterator[ast.AST]:
@@ -160,135 +150,258 @@ def _changed(node: ast.AST) -> Iterator[str]:
         yield "break"
 
 
+# --- the tests, each in a process that has imported all that is slow to -----------------------------
+
+
+class Tests:
+    """A plugin of pytest's: runs some tests alone, in their order, and notes what each of them calls.
+
+    wanted : their ids; None: all of them
+    calls : for each test, its seconds and the functions of the core that it called, as "file:line"
+    """
+
+    def __init__(self, folder: Path, wanted: list[str] | None = None) -> None:
+        self.wanted, self.calls = wanted, dict[str, tuple[float, list[str]]]()
+        self._core, self._beat = f"{folder}/mnistcore/", folder.parent / "beat"
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        if self.wanted is not None:
+            places = {name: place for place, name in enumerate(self.wanted)}
+            items[:] = sorted((i for i in items if i.nodeid in places), key=lambda item: places[item.nodeid])
+
+    def pytest_runtest_protocol(self, item: Any, nextitem: Any) -> bool:
+        from _pytest.runner import runtestprotocol
+
+        self._beat.touch()
+        codes, begun = set(), time.monotonic()
+        if self.wanted is None:
+            sys.setprofile(
+                lambda frame, event, argument: codes.add(frame.f_code) if event == "call" else None
+            )
+        try:
+            reports = runtestprotocol(item, nextitem=nextitem)
+        finally:
+            sys.setprofile(None)
+        if all(report.passed for report in reports):
+            functions = {
+                f"{code.co_filename.removeprefix(self._core)}:{code.co_firstlineno}"
+                for code in codes
+                if code.co_filename.startswith(self._core)
+            }
+            self.calls[item.nodeid] = (time.monotonic() - begun, sorted(functions))
+        return True
+
+
+def run_tests(copy: Path, files: list[str], wanted: list[str] | None, usual: float) -> tuple[int | None, str]:
+    """The status of pytest, or None for a hang, and its output; `calls.json` says what was called if all were wanted."""
+    log, beat, calls = copy.parent / "last.log", copy.parent / "beat", copy.parent / "calls.json"
+    calls.unlink(missing_ok=True)
+
+    def run() -> int:
+        import hypothesis
+        import pytest
+
+        hypothesis.settings.register_profile(
+            "defects",
+            database=None,
+            derandomize=True,
+            phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+        )
+        hypothesis.settings.load_profile("defects")
+        tests = Tests(copy, wanted)
+        options = ["-q", "-p", "no:cacheprovider", "--tb=no", *(["-x"] if wanted is not None else [])]
+        status = pytest.main([*options, *files], plugins=[tests])
+        calls.write_text(json.dumps(tests.calls))
+        return int(status)
+
+    beat.touch()
+    status = _in_a_fork(run, copy, log, beat, usual)
+    return status, log.read_text(errors="replace")
+
+
+def _in_a_fork(run: Callable[[], int], folder: Path, log: Path, beat: Path, usual: float) -> int | None:
+    """What `run` returns, in a process of its own; None: it hangs."""
+    child = os.fork()
+    if child == 0:
+        status = 70
+        try:
+            os.setsid()
+            limit = int(SILENCE + 5 * usual)
+            resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
+            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            os.chdir(folder)
+            mine = (str(ROOT), str(ROOT / "tests"), "")
+            sys.path[:] = [str(folder), *(path for path in sys.path if path not in mine)]
+            os.environ["PYTHONPATH"] = str(folder)
+            status = run()
+        finally:
+            os._exit(status)
+    while True:
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done or time.time() - beat.stat().st_mtime > SILENCE + 10 * usual:
+            break
+        time.sleep(0.02)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child, signal.SIGKILL)  # what a test may have left running, too
+    if not done:
+        os.waitpid(child, 0)
+        return None
+    status = os.waitstatus_to_exitcode(status)
+    return None if status == -signal.SIGXCPU else status
+
+
+def known_tests(copy: Path) -> dict[str, tuple[float, list[str]]]:
+    """For each test, its seconds and the functions that it calls; run again if its file has changed."""
+    book = copy.parent / "tests.json"
+    known = json.loads(book.read_text()) if book.exists() else {}
+    files = [
+        str(path.relative_to(copy))
+        for path in sorted(copy.glob("tests/**/test_*.py"))
+        if path.relative_to(copy).parts[1] not in ELSEWHERE
+    ]
+    for file in files:
+        digest = hashlib.sha256((copy / file).read_bytes()).hexdigest()
+        if file in known and known[file]["digest"] == digest:
+            continue
+        status, log = run_tests(copy, [file], None, 60)
+        calls = copy.parent / "calls.json"
+        if status not in (0, 1) or not calls.exists():
+            print(f"{file}: left out, status {status}: {log[-300:]}", flush=True)
+            known[file] = {"digest": digest, "tests": {}}
+        else:
+            known[file] = {"digest": digest, "tests": json.loads(calls.read_text())}
+        seconds = sum(seconds for seconds, _ in known[file]["tests"].values())
+        print(f"{file}: {len(known[file]['tests'])} tests, {seconds:.0f} s", flush=True)
+        book.write_text(json.dumps(known, indent=1))
+    return {name: test for file in files for name, test in known[file]["tests"].items()}
+
+
 # --- one defect after the other -------------------------------------------------------------------
 
 
-def in_a_fork(run, folder: Path, log: Path, limit: float) -> int | None:
-    """What `run` returns, in a process of its own that has imported all that is slow to; None past the limit."""
-    child = os.fork()
-    if child == 0:
-        os.setsid()
-        resource.setrlimit(resource.RLIMIT_CPU, (CPU_LIMIT, CPU_LIMIT))
-        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(output, 1)
-        os.dup2(output, 2)
-        os.chdir(folder)
-        sys.path[:] = [
-            str(folder),
-            *(
-                path
-                for path in sys.path
-                if not path.startswith(str(ROOT) + "/tests") and path not in (str(ROOT), "")
-            ),
-        ]
-        os.environ["PYTHONPATH"] = str(folder)
-        status = 70
-        try:
-            status = int(run())
-        finally:
-            os._exit(status)
-    end = time.monotonic() + limit
-    while time.monotonic() < end:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
+def tests_for(defect: Defect, tests: dict[str, tuple[float, list[str]]]) -> list[str]:
+    """Those that call the function, then those that call others of its module, or else those of its room.
+
+    Processes that a test forks are not watched: what only they call is found by the second kind.
+    """
+    file = defect.file.removeprefix("mnistcore/")
+    room = f"tests/{file.partition('/')[0]}/"
+
+    def quickest_first(chosen: Iterable[str]) -> list[str]:
+        # Those of the same room before others that take as long: they are written for it.
+        return sorted(chosen, key=lambda name: tests[name][0] * (1 if name.startswith(room) else 3))
+
+    module = {
+        name for name, (_, calls) in tests.items() if any(call.startswith(f"{file}:") for call in calls)
+    }
+    callers = {name for name in module if f"{file}:{defect.function}" in tests[name][1]}
+    chosen = quickest_first(callers) + quickest_first(module - callers)
+    return chosen or quickest_first(name for name in tests if name.startswith(room))
+
+
+def groups(names: list[str], tests: dict[str, tuple[float, list[str]]]) -> Iterator[tuple[list[str], float]]:
+    """The tests for a defect, the quick ones and the rest, with the seconds of each group."""
+    total, group, begun = 0.0, list[str](), 0.0
+    for name in names:
+        total += tests[name][0]
+        if total > MOST and group:
             break
-        time.sleep(0.02)
-    else:
-        status = None
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(child, signal.SIGKILL)  # what a test may have left running, too
-    if status is None:
-        os.waitpid(child, 0)
-        return None
-    return os.waitstatus_to_exitcode(status)
+        group.append(name)
+        if begun == 0.0 and total > QUICK:
+            yield group, total
+            group, begun = [], total
+    if group:
+        yield group, total - begun
 
 
-def try_one(defect: Defect, copy: Path) -> tuple[str, str]:
+def try_one(defect: Defect, copy: Path, tests: dict[str, tuple[float, list[str]]]) -> tuple[str, str]:
     """ "found" or "survived", and by what."""
-    path, log = copy / defect.file, copy.parent / "last.log"
+    path = copy / defect.file
     source = path.read_bytes()
-    _, room, module = defect.file.removesuffix(".py").split("/")
-    tests = [f"tests/{name}" for name in TESTS.get(f"{room}/{module}", TESTS.get(room, ()))]
-
-    def run() -> int:
-        import pytest
-
-        return pytest.main(["-q", "-x", "-p", "no:cacheprovider", "--tb=no", *tests])
-
     try:
         path.write_bytes(source[: defect.start] + defect.new.encode() + source[defect.end :])
-        status = in_a_fork(run, copy, log, LIMIT)
+        for names, seconds in groups(tests_for(defect, tests), tests):
+            files = sorted({name.partition("::")[0] for name in names})
+            status, log = run_tests(copy, files, names, seconds)
+            if status is None:
+                return "found", "a hang"
+            if status in (1, 2):  # of pytest: tests failed, or could not be imported
+                failed = [line for line in log.splitlines() if line.startswith(("FAILED", "ERROR"))]
+                return "found", failed[0][:160] if failed else f"status {status}"
+            if status < 0 or status == 70:
+                return "found", f"status {status}"
+            if status:
+                raise SystemExit(f"pytest ended with {status}: {log[-2000:]}")
     finally:
         path.write_bytes(source)
-    if status == 0:
-        return "survived", ""
-    if status is None:
-        return "found", "a hang"
-    failed = [
-        line for line in log.read_text(errors="replace").splitlines() if line.startswith(("FAILED", "ERROR"))
-    ]
-    return "found", failed[0][:160] if failed else f"status {status}"
+    return "survived", ""
 
 
-def copied(folder: Path) -> Path:
-    """A copy of the files that Git knows, made once."""
+def copied(folder: Path, again: bool) -> Path:
+    """A copy of the files that Git knows, made once; the tests once more if they are to be tried again."""
     copy = folder / "copy"
-    if not copy.exists():
-        listed = subprocess.run(
-            ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
-        )
-        for name in filter(None, listed.stdout.split("\0")):
-            if (ROOT / name).is_file():
-                (copy / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, copy / name)
+    fresh = not copy.exists()
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        if (fresh or (again and name.startswith("tests/"))) and (ROOT / name).is_file():
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, copy / name)
     return copy
+
+
+def prepare() -> None:
+    """Import here what the forks then have, with the kernels of the project."""
+    sys.path.insert(0, str(ROOT))
+    for name in ("mnistcore.reproducible", *SLOW_TO_IMPORT):
+        __import__(name)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "mnistcore"]:
+        del sys.modules[name]
+    os.environ["PYTHONDONTWRITEBYTECODE"], sys.dont_write_bytecode = "1", True
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--count", type=int, default=200, help="how many defects, drawn from all possible ones"
-    )
+    parser.add_argument("--count", type=int, default=200, help="how many defects, of all possible ones")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--room", action="append", choices=ROOMS, help="in these rooms only; may be repeated")
     parser.add_argument("--minutes", type=float, default=1e9, help="stop after this long; run again to go on")
-    parser.add_argument("--folder", type=Path, default=ROOT / "tmp" / "mutants")
-    parser.add_argument("--again", action="store_true", help="try those that survived once more")
+    parser.add_argument("--folder", type=Path, default=ROOT / "tmp" / "defects")
+    parser.add_argument("--again", action="store_true", help="those that survived once more, with new tests")
     options = parser.parse_args()
     end = time.monotonic() + 60 * options.minutes
-    os.environ["PYTHONDONTWRITEBYTECODE"], sys.dont_write_bytecode = "1", True
-    copy = copied(options.folder.resolve())
-    for name in ("hypothesis", "numpy", "pytest", "sklearn.neural_network"):
-        __import__(name)  # once, here; the forks have them
-    rooms = options.room or list(ROOMS)
+    prepare()
+    copy = copied(options.folder.resolve(), options.again)
+    tests = known_tests(copy)
 
     everything = [
         defect
-        for room in rooms
+        for room in options.room or ROOMS
         for path in sorted((copy / "mnistcore" / room).glob("*.py"))
         for defect in defects(f"mnistcore/{room}/{path.name}", path.read_text(encoding="utf-8"))
     ]
-    drawn = random.Random(options.seed).sample(everything, min(options.count, len(everything)))
+    random.Random(options.seed).shuffle(everything)
+    drawn = {f"{one.file}:{one.start}-{one.end}: {one.new}": one for one in everything[: options.count]}
     book = options.folder / f"results-{options.seed}.json"
     results = json.loads(book.read_text()) if book.exists() else {}
-    for number, defect in enumerate(drawn):
-        known = results.get(str(number))
+    for number, (key, defect) in enumerate(drawn.items()):
+        known = results.get(key)
         if time.monotonic() > end or (known and not (options.again and known["outcome"] == "survived")):
             continue
         begun = time.monotonic()
-        outcome, by = try_one(defect, copy)
-        results[str(number)] = {"outcome": outcome, "by": by, "seconds": round(time.monotonic() - begun, 1)}
+        outcome, by = try_one(defect, copy, tests)
+        results[key] = {"outcome": outcome, "by": by, "seconds": round(time.monotonic() - begun, 1)}
         book.write_text(json.dumps(results, indent=1))
         print(f"{number:4} {outcome:8} {defect.file}:{defect.line}: {by}", flush=True)
 
-    survivors = [
-        number for number in range(len(drawn)) if results.get(str(number), {}).get("outcome") == "survived"
-    ]
-    tried = sum(str(number) in results for number in range(len(drawn)))
-    for number in survivors:
-        defect = drawn[number]
-        print(f"{number}: {defect.file}:{defect.line}: {defect.old!r} -> {defect.new!r}")
-    print(f"{tried - len(survivors)} of {tried} defects found, of {len(everything)} that could be made")
+    tried = [key for key in drawn if key in results]
+    survived = [key for key in tried if results[key]["outcome"] == "survived"]
+    for key in survived:
+        defect = drawn[key]
+        print(f"{defect.file}:{defect.line}: {defect.old!r} -> {defect.new!r}")
+    found, all_of_them = len(tried) - len(survived), len(everything)
+    print(f"{found} of {len(tried)} defects found, of {all_of_them} that could be made")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from mnistcore.data.normalization import divide
 from mnistcore.evaluation import metrics
 from mnistcore.evaluation.predictions import Predictions
 from mnistcore.network.network import Dense, Network
+from mnistcore.report.familiarity import nothing_unfamiliar
 from mnistcore.report.page import write_report
 
 
@@ -72,6 +73,7 @@ def make(
     epochs=5,
     more=None,
     losses=None,
+    familiarity=None,
 ):
     """Write a report as plot does; `images` are normalised. Returns its path."""
     shape = (8, 8) if network.features == 64 else (28, 28)
@@ -100,6 +102,7 @@ def make(
         },
         bins=metrics.reliability(confidence, predicted == labels, 15),
         network=network,
+        familiarity=familiarity or nothing_unfamiliar(network),
         worst=wrong[np.argsort(-confidence[wrong], kind="stable")][:mistakes],
         parameters={
             "epochs": epochs,

@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from mnistcore.errors import InputError
 from mnistcore.files import replacing
 
 
@@ -49,6 +50,17 @@ def test_a_folder_at_the_temporary_name_is_an_error_that_names_it(tmp_path):
     with pytest.raises(OSError, match=r"directory|not permitted") as caught:
         write(tmp_path / "a")
     assert ".a.partial" in str(caught.value.filename)
+
+
+@pytest.mark.fault(
+    "Security", "a device, such as /dev/null, as the file to write", "it is refused, and stays a device"
+)
+def test_a_device_is_not_replaced(tmp_path):
+    (tmp_path / "null").symlink_to(
+        os.devnull
+    )  # not the device itself: whoever breaks this, as root, breaks the machine
+    with pytest.raises(InputError, match="is no name of a file"):
+        write(tmp_path / "null")
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):

@@ -1,5 +1,6 @@
 """The command line: `dvc-checks deps | effects | lock | reproduce | compare | merge | all | mend`."""
 
+import gc
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -60,6 +61,7 @@ def main(context: click.Context, directory: str) -> None:
     something was found, 2 when the input could not be judged.
     """
     context.obj = directory
+    gc.set_threshold(50_000)  # what is read of a project is there until the end, and need not be gone through
 
 
 F = TypeVar("F", bound=Callable[..., Any])

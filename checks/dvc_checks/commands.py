@@ -140,7 +140,7 @@ class _Place:
         if "\0" in path:
             return False
         file = os.path.normpath(self.root / self.relative(path))
-        return Path(file).is_relative_to(self.repository) and os.path.isfile(file)
+        return os.path.isfile(file) and Path(file).is_relative_to(self.repository)
 
     def with_assignment(self, name: str, value: str) -> "_Place":
         if name != "PYTHONPATH":

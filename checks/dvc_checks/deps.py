@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from dvc_checks import commands, imports
 from dvc_checks.imports import Foreign, Place
-from dvc_checks.pipeline import Pipeline, within
+from dvc_checks.pipeline import Pipeline, upwards, within
 from dvc_checks.report import Finding, Location
 from dvc_checks.stages import Stage
 
@@ -31,17 +31,17 @@ class Verdict:
 
 def judge(pipeline: Pipeline, stages: list[Stage]) -> list[Verdict]:
     """Compare the imports of every stage with its `deps`."""
-    roots = imports.import_roots(pipeline.root, pipeline.repository)
-    return [_judge(pipeline, stage, roots) for stage in stages]
+    code = imports.Code(pipeline.root, pipeline.repository)
+    return [_judge(pipeline, stage, code) for stage in stages]
 
 
-def _judge(pipeline: Pipeline, stage: Stage, roots: list[str]) -> Verdict:
+def _judge(pipeline: Pipeline, stage: Stage, code: imports.Code) -> Verdict:
     verdict = Verdict(stage)
     started = commands.read(stage.commands, stage.wdir, pipeline.root, pipeline.repository)
     unseen = list(started.unseen)
     dynamic: dict[Place, str] = {}
     for program in started.programs:
-        walked = imports.walk(program, pipeline.root, pipeline.repository, roots)
+        walked = imports.walk(program, code)
         if not walked.found:
             unseen.append(f"python -m {program.target}")
         for file, why in walked.files.items():
@@ -59,19 +59,17 @@ def _judge(pipeline: Pipeline, stage: Stage, roots: list[str]) -> Verdict:
 
     declared = [dep.path for dep in stage.deps if dep.inside]
     declared += stage.params  # a params.py is a parameter file, imported or not
-    own = [out.path for out in stage.outs]
-    for file in verdict.needed:
-        if not any(within(file, path) for path in (*declared, *own)):
-            verdict.missing.append(file)
-    verdict.missing.sort()
+    covered = {*declared, *(out.path for out in stage.outs)}
+    verdict.missing = sorted(file for file in verdict.needed if covered.isdisjoint(upwards(file)))
     verdict.absent = [script for script in started.absent if not pipeline.producer(script)]
 
     verdict.started = [*started.unseen, *started.tools]
     verdict.certain = bool(not dynamic and not unseen and not started.absent and started.programs)
+    known = {*verdict.needed, *started.named}
     for dep in stage.deps:
-        if not dep.inside or dep.path in started.named or pipeline.producer(dep.path):
+        if not dep.inside or dep.path in known or pipeline.producer(dep.path):
             continue
-        if dep.path.endswith(".py") and dep.path not in verdict.needed:  # there, or removed
+        if dep.path.endswith(".py"):  # there, or removed
             if verdict.certain:
                 verdict.needless.append(dep.path)
             else:

@@ -1,18 +1,21 @@
-"""YAML as ruamel.yaml means it, several times as fast: libyaml reads, ruamel.yaml makes values of it.
+"""YAML as ruamel.yaml means it, many times as fast: libyaml reads, ruamel.yaml says what it means.
 
 DVC reads a dvc.lock of 40,000 lines in ten seconds, nearly all of them in ruamel.yaml's
 scanner, which is written in Python. PyYAML, which every DVC brings along, has one
-written in C. Only that is exchanged: which text is a number, and that no key stands
-twice, is still ruamel.yaml's to say, and so is every text that libyaml does not like.
+written in C. Which text is a number is still ruamel.yaml's to say, once for each text.
+A document with tags, anchors, or keys that stand twice or are no text is built by
+ruamel.yaml, and what libyaml does not like is for it to read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any
 
-from ruamel.yaml import YAML, events
+from ruamel.yaml import YAML, events, nodes
 from ruamel.yaml.error import YAMLError
 from ruamel.yaml.tag import Tag
 
+DEPTH = 100  # of a document that is built here
 VALUES = 2_000_000  # that a document may stand for
 NESTED = 10_000  # brackets that ruamel.yaml would take minutes to go into
 MINUTES = 1_000_000  # characters from which on ruamel.yaml would read for minutes
@@ -74,13 +77,89 @@ def load(text: str) -> Any:
     ------
     YAMLError : for what is no YAML, is nested too deeply, or stands for too much
     """
-    node, constructor = _read(text)
+    try:
+        return _plain(text)
+    except Exception:  # tags, anchors and the like, or no YAML: for ruamel.yaml to say
+        node, constructor = _read(text)
     try:
         return constructor.construct_document(node) if node is not None else None
     except RecursionError:
         raise YAMLError("nested too deeply to be read") from None
     except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as error:
         raise YAMLError(f"holds a value that cannot be read: {error}") from None
+
+
+def _plain(text: str) -> Any:
+    """The values of a document in which nothing but texts, numbers, lists and mappings stands; raises for others."""
+    import yaml
+
+    if _for_ruamel(text):
+        raise _Unusual
+    meaning = _meanings()
+    root: list[Any] = []
+    within: list[Any] = []  # what is open around `holder`
+    holder: Any = root
+    key = None
+    event: Any
+    for event in iter(yaml.CLoader(text).get_event, None):
+        kind = type(event)
+        if kind is yaml.ScalarEvent:
+            value = meaning(event.value) if event.implicit[0] else event.value
+        elif kind is yaml.MappingStartEvent:
+            value = {}
+        elif kind is yaml.SequenceStartEvent:
+            value = []
+        elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
+            holder = within.pop()
+            continue
+        elif kind is yaml.AliasEvent:
+            raise _Unusual
+        else:
+            continue  # of the stream, or the document
+        if event.tag is not None or event.anchor is not None:
+            raise _Unusual
+        if isinstance(holder, list):
+            holder.append(value)
+        elif key is None:
+            if type(value) is not str or value in holder:
+                raise _Unusual
+            key = value
+            continue
+        else:
+            holder[key] = value
+            key = None
+        if kind is not yaml.ScalarEvent:
+            within.append(holder)
+            holder = value
+            if len(within) > DEPTH:
+                raise _Unusual
+    if len(root) > 1:
+        raise _Unusual
+    return root[0] if root else None
+
+
+class _Unusual(Exception):
+    """A document is not to be built here."""
+
+
+def _meanings() -> Callable[[str], Any]:
+    """What an unquoted text stands for: a text, a number, a truth value or null."""
+    ruamel = YAML(typ="safe", pure=True)
+    constructor, _ = ruamel.get_constructor_parser("")
+
+    @cache
+    def meaning(text: str) -> Any:
+        tag = ruamel.resolver.resolve(nodes.ScalarNode, text, (True, False))
+        if str(tag).rpartition(":")[2] not in ("str", "int", "float", "bool", "null"):
+            raise _Unusual  # a date, or a merge
+        return constructor.construct_object(nodes.ScalarNode(tag, text))
+
+    return meaning
+
+
+def _for_ruamel(text: str) -> bool:
+    """A directive may change what the text means, and of tabs and Unicode's line ends the two think differently."""
+    return "\n%" in f"\n{text}" or any(mark in text for mark in "\t\x85\u2028\u2029")
 
 
 def compose(text: str) -> Any:
@@ -108,8 +187,8 @@ def _read(text: str) -> tuple[Any, Any]:
 
 
 def _composed(text: str) -> tuple[Any, Any]:
-    if "\n%" in f"\n{text}" or "\t" in text:
-        raise ValueError("a directive may change what the text means, and of tabs the two think differently")
+    if _for_ruamel(text):
+        raise ValueError("a text for ruamel.yaml")
     ruamel = YAML(typ="safe", pure=True)
     ruamel.Parser = _Parser
     constructor, parser = ruamel.get_constructor_parser("")

@@ -92,17 +92,9 @@ class _Source:
     error: tuple[int, str] | None = None
 
 
-def walk(program: Program, root: Path, repository: Path, roots: list[str]) -> Imported:
-    """Follow the imports of a program.
-
-    Parameters
-    ----------
-    program : the script, module or code; paths relative to `root`
-    root : the project
-    repository : the Git repository that the project is in; nothing outside is followed
-    roots : folders, relative to `root`, from which the project's packages can be imported
-    """
-    walker = _Walker(root, repository, program, roots)
+def walk(program: Program, code: "Code") -> Imported:
+    """Follow the imports of a program: a script, a module or code, with paths relative to the project's root."""
+    walker = _Walker(code, program)
     if program.kind == "code":
         walker.visit_code(program.target)
     elif program.kind in ("script", "notebook"):
@@ -175,14 +167,51 @@ class _Module:
     folders: tuple[str, ...]  # where its submodules are; empty for a plain module
 
 
-class _Walker:
-    def __init__(self, root: Path, repository: Path, program: Program, roots: list[str]) -> None:
+class Code:
+    """The code of a project, of which each file is looked for and read once, however many programs import it.
+
+    Parameters
+    ----------
+    root : the project
+    repository : the Git repository that the project is in; nothing outside is followed
+    """
+
+    def __init__(self, root: Path, repository: Path) -> None:
         self.root, self.repository = root, repository
+        self.roots = import_roots(root, repository)
+        self.find = lru_cache(maxsize=None)(self._find)
+        self.source = lru_cache(maxsize=None)(self._source)
+
+    def _find(self, name: str, folders: tuple[str, ...], namespaces: bool = True) -> _Module | None:
+        """The module of this name in these folders, which are relative to the root."""
+        portions = []
+        for folder in folders:
+            base = posixpath.normpath(posixpath.join(folder, name))
+            there = os.path.join(self.root, base)
+            if os.path.isfile(os.path.join(there, "__init__.py")):
+                return _Module(posixpath.join(base, "__init__.py"), (base,))
+            if os.path.isfile(f"{there}.py"):
+                return _Module(f"{base}.py", ())
+            if namespaces and os.path.isdir(there):
+                portions.append(base)
+        return _Module(None, tuple(portions)) if portions else None
+
+    def _source(self, file: str) -> _Source:
+        path = os.path.join(self.root, file)
+        try:
+            return _read(path, os.stat(path).st_mtime_ns)
+        except OSError as error:
+            return _Source(error=(1, error.strerror or "cannot be read"))
+
+
+class _Walker:
+    def __init__(self, code: Code, program: Program) -> None:
+        self.code = code
         self.result = Imported()
         self.wdir = program.wdir
         first = posixpath.dirname(program.target) or "." if program.kind == "script" else program.wdir
         self.before_stdlib = list(dict.fromkeys([first, *program.paths]))
-        self.after_stdlib = [folder for folder in roots if folder not in self.before_stdlib]
+        self.after_stdlib = [folder for folder in code.roots if folder not in self.before_stdlib]
         self.seen: set[tuple[str, str | None, bool]] = set()
 
     def run_module(self, name: str) -> None:
@@ -210,7 +239,7 @@ class _Walker:
         if (file, package, main) in self.seen:
             return
         self.seen.add((file, package, main))
-        source = self._source(file)
+        source = self.code.source(file)
         if source.error:
             self.result.broken[Place(file, source.error[0])] = source.error[1]
         self._follow(source, file, package, main)
@@ -222,8 +251,8 @@ class _Walker:
             else:
                 base = posixpath.dirname(file) if folder.beside_file else self.wdir
                 inside = posixpath.normpath(posixpath.join(base, folder.path))
-                folder_there = Path(os.path.normpath(self.root / inside))
-                if folder_there.is_relative_to(self.repository) and inside not in self.before_stdlib:
+                folder_there = Path(os.path.normpath(self.code.root / inside))
+                if folder_there.is_relative_to(self.code.repository) and inside not in self.before_stdlib:
                     self.before_stdlib.append(inside)
         for line, what, main_only in source.dynamic:
             if main or not main_only:
@@ -249,7 +278,7 @@ class _Walker:
         if module is None or not item.names or not module.folders:
             return
         own = module.file == file  # a package taking its own submodule: the name is bound by that very import
-        source = self._source(module.file) if module.file else _Source()
+        source = self.code.source(module.file) if module.file else _Source()
         names = source.exported if item.names == ("*",) else item.names
         for wanted in names:
             if own or source.open_ended or wanted not in source.bound:
@@ -281,7 +310,7 @@ class _Walker:
             elif not module.folders:
                 return None  # an attribute of a module
             else:
-                module = self._find(part, module.folders)
+                module = self.code.find(part, module.folders)
             if module is None:
                 return None
             dotted = f"{package}.{part}" if package else part
@@ -294,27 +323,8 @@ class _Walker:
         if name in sys.builtin_module_names:
             return None
         if name in sys.stdlib_module_names:
-            return self._find(name, tuple(self.before_stdlib), namespaces=False)
-        return self._find(name, (*self.before_stdlib, *self.after_stdlib))
-
-    def _find(self, name: str, folders: tuple[str, ...], namespaces: bool = True) -> _Module | None:
-        portions = []
-        for folder in folders:
-            base = posixpath.normpath(posixpath.join(folder, name))
-            if (self.root / base / "__init__.py").is_file():
-                return _Module(posixpath.join(base, "__init__.py"), (base,))
-            if (self.root / f"{base}.py").is_file():
-                return _Module(f"{base}.py", ())
-            if namespaces and (self.root / base).is_dir():
-                portions.append(base)
-        return _Module(None, tuple(portions)) if portions else None
-
-    def _source(self, file: str) -> _Source:
-        path = self.root / file
-        try:
-            return _read(os.fspath(path), path.stat().st_mtime_ns)
-        except OSError as error:
-            return _Source(error=(1, error.strerror or "cannot be read"))
+            return self.code.find(name, tuple(self.before_stdlib), namespaces=False)
+        return self.code.find(name, (*self.before_stdlib, *self.after_stdlib))
 
 
 @lru_cache(maxsize=4096)
@@ -352,7 +362,8 @@ def _parse(text: str | bytes) -> _Source:
     except (SyntaxError, ValueError) as error:
         return _Source(error=(getattr(error, "lineno", None) or 1, getattr(error, "msg", None) or str(error)))
     source = _Source()
-    _Reader(source).visit(tree)
+    calls = CALLING.search(text if isinstance(text, str) else text.decode("latin-1")) is not None
+    _Reader(source, calls).visit(tree)
     for name in _bound(tree.body):
         if name == "*":
             source.open_ended = True
@@ -417,6 +428,12 @@ def _catches_import_error(handler: ast.ExceptHandler) -> bool:
 
 
 DYNAMIC = ("exec", "runpy.run_path", "runpy.run_module", "pydoc.locate", "pkgutil.iter_modules")
+LOADERS = ("spec_from_file_location", "SourceFileLoader", "execute_notebook")
+# A file in which a call imports something, or changes where imports look, holds one of these.
+CALLING = re.compile(
+    "|".join(name.rpartition(".")[2] for name in (*DYNAMIC, *LOADERS))
+    + r"|__import__|import_module|sys\W+path|hydra"
+)
 HYDRA = (
     "instantiate",
     "call",
@@ -427,16 +444,26 @@ HYDRA = (
 
 
 class _Reader(ast.NodeVisitor):
-    """Collects the imports of one file."""
+    """Collects the imports of one file; without `calls` it does not go into expressions."""
 
-    def __init__(self, source: _Source) -> None:
+    def __init__(self, source: _Source, calls: bool) -> None:
         self.source = source
+        self.calls = calls
         self.main_only = False
         self.optional = False
         self.importlib = {"importlib"}  # names that mean the module importlib
         self.import_module = {"__import__"}  # names that mean import_module
         self.from_hydra: set[str] = set()  # names that import what a configuration of Hydra's says
         self.assigned: dict[str, ast.expr] = {}  # names given a value at top level, for paths built in steps
+
+    def generic_visit(self, node: ast.AST) -> None:
+        if self.calls:
+            super().generic_visit(node)
+        elif not isinstance(node, ast.expr):
+            for part in ("body", "handlers", "orelse", "finalbody", "cases"):
+                for child in getattr(node, part, ()):
+                    if not isinstance(child, (ast.Expr, ast.Return)):  # most, and nothing in them
+                        self.visit(child)
 
     def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
@@ -504,12 +531,7 @@ class _Reader(ast.NodeVisitor):
             self._import_by_name(node)
         elif (
             called in DYNAMIC
-            or function
-            in (
-                "spec_from_file_location",
-                "SourceFileLoader",
-                "execute_notebook",
-            )
+            or function in LOADERS
             or ((called if not module else function) in self.from_hydra and (not module or "utils" in module))
         ):
             self._dynamic(node)

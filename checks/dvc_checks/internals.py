@@ -7,12 +7,15 @@ version of DVC broke what; CI runs it on the oldest DVC, one in the middle and t
 newest.
 """
 
+import copy
 import getpass
 import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import chdir, contextmanager
+from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from ruamel.yaml.error import YAMLError
@@ -23,6 +26,7 @@ from dvc_checks.stages import Dependency, Hash, Output, Source, Stage
 
 Project = Any  # dvc.repo.Repo
 Store = Any  # dvc_data.hashfile.db.HashFileDB: a cache, or a remote
+LARGE = 2**20  # bytes
 
 
 def open_project(start: str | os.PathLike[str], locks: bool = True) -> Project:
@@ -37,39 +41,105 @@ def open_project(start: str | os.PathLike[str], locks: bool = True) -> Project:
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.CRITICAL)
-    with told(), _quick_yaml(locks):
+    with told(), _quick_yaml(), _quick_stages(locks):
         root = Repo.find_root(os.fspath(start))
         with chdir(root):  # DVC tells paths relative to the current folder
             project = Repo(root)
-            project.check_graph(stages=[])
+            project.index.check_graph()
             return project
 
 
 @contextmanager
-def _quick_yaml(locks: bool) -> Iterator[None]:
-    """DVC reads YAML by `fastyaml`, and no dvc.lock if it is not wanted."""
-    from dvc.dvcfile import Lockfile
+def _instead(*parts: tuple[Any, str, Any]) -> Iterator[None]:
+    """Put something else in the place of parts of DVC: (object, name of its attribute, what it is meanwhile)."""
+    before = [getattr(of, name) for of, name, _ in parts]
+    for of, name, other in parts:
+        setattr(of, name, other)
+    try:
+        yield
+    finally:
+        for (of, name, _), own in zip(parts, before, strict=True):
+            setattr(of, name, own)
+
+
+@contextmanager
+def _quick_yaml(load: Callable[[str], Any] = fastyaml.load) -> Iterator[None]:
+    """DVC reads YAML by `fastyaml`."""
     from dvc.utils import strictyaml
     from dvc.utils.serialize import _yaml
 
-    slow, load_lock = _yaml.parse_yaml, Lockfile._load
+    slow = _yaml.parse_yaml
 
     def parse_yaml(text: str, path: str, typ: str = "safe") -> Any:
         if typ != "safe":
             return slow(text, path, typ)
         try:
-            return fastyaml.load(text) or {}
+            return load(text) or {}
         except YAMLError as error:
             raise _yaml.YAMLFileCorruptedError(path) from error
 
-    _yaml.parse_yaml = strictyaml.parse_yaml = parse_yaml
-    if not locks:
-        Lockfile._load = lambda *_, **__: ({}, "")
-    try:
+    with _instead((_yaml, "parse_yaml", parse_yaml), (strictyaml, "parse_yaml", parse_yaml)):
         yield
-    finally:
-        _yaml.parse_yaml = strictyaml.parse_yaml = slow
-        Lockfile._load = load_lock
+
+
+@contextmanager
+def _quick_stages(locks: bool) -> Iterator[None]:
+    """DVC does once what it does for each stage anew, and reads no dvc.lock if it is not wanted.
+
+    It compiles its schema for each stage, and makes out for each dependency of each that a path is a local one,
+    and where it is. And a stage forgets the file that it was read from, with its dvc.lock.
+    """
+    from dvc import dependency, output
+    from dvc import schema as schemas
+    from dvc.dvcfile import Lockfile
+    from dvc.stage.loader import StageLoader
+
+    compile_schema, get_dependency, get_fs = schemas.vol.Schema, dependency._get, output.get_cloud_fs
+    get_stage = StageLoader.__getitem__
+    compiled: dict[int, tuple[Any, Any]] = {}  # by the id of what it was compiled from, which is kept with it
+    known: dict[tuple[str, str], Any] = {}
+    local: list[Any] = []
+
+    def schema(of: Any) -> Any:
+        if id(of) not in compiled:
+            compiled[id(of)] = of, compile_schema(of)
+        return compiled[id(of)][1]
+
+    def dependency_of(stage: Any, path: str, info: Any, **more: Any) -> Any:
+        if info or any(more.values()):
+            return get_dependency(stage, path, info, **more)
+        at = stage.wdir, path
+        if at not in known:
+            found = get_dependency(stage, path, info, **more)
+            if type(found) is not dependency.Dependency:
+                return found
+            known[at] = found
+        found = copy.copy(known[at])
+        found.stage = stage
+        return found
+
+    def fs_of(config: Any, **settings: Any) -> Any:
+        url = settings["url"]
+        if len(settings) > 1 or ":" in url or os.path.isabs(url):
+            return get_fs(config, **settings)
+        if not local:
+            found: Any = get_fs(config, url=url)
+            local.append(found[0](**found[1]))
+        return lambda: local[0], {}, local[0]._strip_protocol(url)
+
+    def stage_of(loader: Any, name: str) -> Any:
+        stage = get_stage(loader, name)
+        stage.dvcfile = loader.dvcfile
+        return stage
+
+    with _instead(
+        (schemas, "vol", SimpleNamespace(**{**vars(schemas.vol), "Schema": schema})),
+        (dependency, "_get", dependency_of),
+        (output, "get_cloud_fs", fs_of),
+        (StageLoader, "__getitem__", stage_of),
+        (Lockfile, "_load", Lockfile._load if locks else lambda *_, **__: ({}, "")),
+    ):
+        yield
 
 
 @contextmanager
@@ -111,20 +181,22 @@ def makers(project: Project) -> Iterator[Stage | Source]:
 
 
 def _relative_to(project: Project) -> Callable[[str], str]:
-    return lambda path: Path(os.path.relpath(path, project.root_dir)).as_posix()
+    return lru_cache(maxsize=None)(lambda path: Path(os.path.relpath(path, project.root_dir)).as_posix())
 
 
 def _stage(stage: Any, relative: Callable[[str], str]) -> Stage:
     file = relative(stage.path)
     params: dict[str, tuple[str, ...] | None] = {}
     deps = []
+    around = os.path.join(repository(stage.repo), "")
+    from_params = {id(dep) for dep in stage.params}
     for dep in stage.deps:
-        if dep in stage.params:
+        if id(dep) in from_params:
             keys = params.setdefault(relative(dep.fs_path), ())
             params[relative(dep.fs_path)] = (*keys, *dep.params) if dep.params and keys is not None else None
         else:
             # A project in a folder of a repository may well run the code around it.
-            inside = dep.fs.protocol == "local" and Path(dep.fs_path).is_relative_to(repository(stage.repo))
+            inside = dep.fs.protocol == "local" and os.path.join(dep.fs_path, "").startswith(around)
             path = relative(dep.fs_path) if inside else str(dep.def_path)
             deps.append(Dependency(path, str(dep.def_path), inside, _hash(dep), dep))
     return Stage(
@@ -192,19 +264,14 @@ def expansions(stage: Stage) -> Iterator[tuple[str, str, Callable[[str], tuple[s
             return None
         return (os.path.abspath(meta.source), meta.path()) if meta and meta.source else None
 
-    text = Path(stage.dvc.dvcfile.path).read_text(encoding="utf-8")
-    if "foreach" not in text and "matrix" not in text:
-        return  # to have DVC resolve a long dvc.yaml again takes seconds
-    with _quick_yaml(locks=False):
-        definitions = stage.dvc.dvcfile.resolver.definitions
-    for entry, definition in definitions.items():
+    for entry, definition in stage.dvc.dvcfile.resolver.definitions.items():
         over = getattr(definition, "foreach_data", None) or getattr(definition, "matrix_data", None)
         yield entry, str(over or ""), lambda key, definition=definition: whence(definition, key)
 
 
 def locked(stage: Stage) -> dict[str, dict[str, Any]]:
     """The stages in the dvc.lock beside this stage's dvc.yaml, by their keys."""
-    return stage.dvc.dvcfile._lockfile.load().get("stages", {})
+    return stage.dvc.dvcfile.lockfile_contents.get("stages", {})
 
 
 def filled(project: Project, stage: Stage, entry: dict[str, Any]) -> Stage:
@@ -228,8 +295,29 @@ def params_moved(
         if not dep.exists:
             yield dep.def_path, declared, None, {}
         else:
-            status = dep.workspace_status().get(str(dep), {})
-            yield dep.def_path, declared, status if isinstance(status, dict) else {}, dep.read_params()
+            with _quick_yaml(_remembered):
+                values = _values(dep)
+                dep.read_params = lambda values=values: values
+                status = dep.workspace_status().get(str(dep), {})
+            yield dep.def_path, declared, status if isinstance(status, dict) else {}, values
+
+
+# Each stage has DVC read the whole file again, for some of its keys.
+_remembered = lru_cache(maxsize=1)(fastyaml.load)
+
+
+def _values(dep: Any) -> dict[str, Any]:
+    """What `dep.read_params()` gives, which goes through the whole file for each key."""
+    whole = type(dep)(dep.stage, dep.fs_path, None, dep.repo).read_params()
+    found: dict[str, Any] = {}
+    for key in dep.params:
+        value: Any = whole
+        for part in key.split("."):
+            if not isinstance(value, dict) or part not in value:
+                return dep.read_params()  # of a list, or with wildcards: for DVC to say
+            value = value[part]
+        found[key] = value
+    return found or whole
 
 
 def command(stage: Stage) -> Any:
@@ -243,9 +331,17 @@ def is_there(entry: Output | Dependency) -> bool:
 
 
 def hash_now(entry: Output | Dependency) -> Hash | None:
-    """The hash of what is in the workspace."""
-    info = entry.dvc.get_hash()
-    return Hash(info.name, str(info.value)) if info else None
+    """The hash of what is in the workspace. DVC remembers that of a large file; for a small one it does too much."""
+    from dvc_data.hashfile.hash import hash_file
+
+    item = entry.dvc
+    found: Any
+    status = item.fs.info(item.fs_path)
+    if status["type"] == "file" and status["size"] < LARGE:
+        _, found = hash_file(item.fs_path, item.fs, item.hash_name, info=status)
+    else:
+        found = item.get_hash()
+    return Hash(found.name, str(found.value)) if found else None
 
 
 def has_remote(project: Project) -> bool:
@@ -355,7 +451,7 @@ def read_values(project: Project, path: Path) -> Any:
     from dvc.utils.serialize import ParseError, load_path
 
     try:
-        with _quick_yaml(locks=True):
+        with _quick_yaml():
             return load_path(str(path), project.fs)
     except (ParseError, OSError, SyntaxError, MemoryError) as error:
         cause = f": {_first_line(error.__cause__)}" if error.__cause__ else ""

@@ -403,8 +403,7 @@ def _only(values: dict[str, Any], allowed: tuple[str, ...], prefix: str = "") ->
 
 
 def _imported(pipeline: Pipeline, stage: Stage) -> set[str]:
-    root, repository = pipeline.root, pipeline.repository
-    roots = imports.import_roots(root, repository)
-    started = commands.read(stage.commands, stage.wdir, root, repository)
-    walks = [imports.walk(program, root, repository, roots) for program in started.programs]
+    code = imports.Code(pipeline.root, pipeline.repository)
+    started = commands.read(stage.commands, stage.wdir, pipeline.root, pipeline.repository)
+    walks = [imports.walk(program, code) for program in started.programs]
     return {file for walked in walks for file in walked.files}

@@ -107,7 +107,7 @@ def bootstrap(differences: Sequence[float], seed: int = 0) -> Estimate:
     """
     count = len(differences)
     mean = math.fsum(differences) / count
-    draw = random.Random(seed)  # noqa: S311
+    draw = random.Random(seed)  # noqa: S311  resamples, and keeps no secret
     centred = [value - mean for value in differences]
     if count > GROUPS:
         draw.shuffle(centred)
@@ -166,7 +166,10 @@ def _student(change: float, squared_error: float, freedom: int) -> Estimate:
 
 def student_tails(t: float, freedom: int) -> float:
     """The chance that Student's t lies farther from 0 than `t`, on either side."""
-    return _incomplete_beta(freedom / (freedom + t * t), freedom / 2, 0.5)
+    square = t * t
+    if square < 1:  # from the other end: beside the freedom, a small square would be lost
+        return 1 - _incomplete_beta(square / (freedom + square), 0.5, freedom / 2)
+    return _incomplete_beta(freedom / (freedom + square), freedom / 2, 0.5)
 
 
 @cache

@@ -7,8 +7,9 @@ set -euo pipefail
 here=$(cd "$(dirname "$0")/.." && pwd)
 where=${MATRIX_DIR:-${TMPDIR:-/tmp}/dvc-checks-matrix}
 
-# Row, Python, what is installed beside dvc-checks. The older two do not say that they need a pathspec below 1.
-rows="oldest 3.11 dvc==3.30.3,pathspec<1
+# Row, Python, what is installed beside dvc-checks. The older two do not say that they need a pathspec below 1, the
+# oldest neither that its pygit2 and dulwich have names that went later.
+rows="oldest 3.11 dvc==3.30.3,pathspec<1,pygit2<1.15,dulwich<1
 middle 3.12 dvc==3.50.3,pathspec<1
 newest 3.13 dvc,dvc-s3,dvc-ssh,moto[server]"
 

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ FILES = {
     "    outs:\n      - out: {cache: false}\n",
 }
 # A `gh` that keeps the comments of one pull request in a file.
-GH = """#!{python}
+GH = """#!/usr/bin/env python3
 import json, os, sys
 path = os.environ["COMMENTS"]
 comments = json.load(open(path)) if os.path.exists(path) else []
@@ -145,7 +144,7 @@ class Action:
         self.project, self.folder = project, tmp_path
         (tmp_path / "bin").mkdir()
         gh = tmp_path / "bin" / "gh"
-        gh.write_text(GH.replace("{python}", sys.executable))
+        gh.write_text(GH)
         gh.chmod(0o755)
 
     def run(self, step: str, **environment: str) -> "subprocess.CompletedProcess[str]":

@@ -20,7 +20,7 @@ def write(root: Path, files: dict[str, str]) -> None:
 def walk(root: Path, command: str, wdir: str = ".") -> imports.Imported:
     started = commands.read((command,), wdir, root, root)
     assert len(started.programs) == 1, started
-    return imports.walk(started.programs[0], root, root, imports.import_roots(root, root))
+    return imports.walk(started.programs[0], imports.Code(root, root))
 
 
 # Each case: the files, the command, and every file that has to be found besides the script itself.
@@ -286,3 +286,17 @@ def test_several_commands_and_lines_are_all_read(tmp_path: Path) -> None:
         ("python a.py && python b.py", "cd sub\npython c.py\ncd sub; python d.py"), ".", tmp_path, tmp_path
     )
     assert [program.target for program in found.programs] == ["a.py", "b.py", "c.py", "sub/d.py"]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        *("__import__", "importlib.import_module", "sys.path.append", "sys . path.append"),
+        *("hydra.utils.instantiate", *imports.DYNAMIC, *imports.LOADERS),
+    ],
+)
+def test_a_call_that_imports_is_seen_where_no_other_is(tmp_path: Path, call: str) -> None:
+    """Expressions are gone into only in a file that holds such a word."""
+    module = call.partition(".")[0].strip() if "." in call else "os"
+    write(tmp_path, {"s.py": f"import {module}\nif (lambda: 1)():\n    print({call}(name))\n"})
+    assert walk(tmp_path, "python s.py").dynamic

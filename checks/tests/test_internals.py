@@ -8,6 +8,7 @@ dvc-objects 5, of which they want `umask`; so 3.30 is the oldest that pip makes 
 import ast
 import re
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,7 @@ PARTS: dict[str, tuple[Callable[[pipeline.Pipeline], Any], Any]] = {
         expanded,
         {"use": ("params.yaml", "names"), "cross": ("params.yaml", "names")},
     ),
-    "PipelineFile._lockfile": (
+    "ProjectFile.lockfile_contents, and StageLoader.__getitem__": (
         lambda project: sorted(internals.locked(project.stages[0])),
         ["make", "use@x", "use@y"],
     ),
@@ -203,6 +204,32 @@ def test_a_part_of_dvc_is_as_it_is_used(project: pipeline.Pipeline, part: str) -
     except (AttributeError, ImportError, TypeError, KeyError) as error:
         pytest.fail(f"DVC {dvc.__version__} has another {part}: {type(error).__name__}: {error}")
     assert found == expected, f"DVC {dvc.__version__} has another {part}"
+
+
+def test_what_is_done_once_is_what_dvc_does_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of stages that read the same, and of one to which the same words mean another file."""
+    isolate(monkeypatch, tmp_path / "home")
+    stage = "    cmd: echo\n    deps: [x, ../y, /z, 'https://host/k']\n    params: [p]\n    outs: [{name}]\n"
+    lock = "    cmd: echo\n    deps:\n    - {{path: x, hash: md5, md5: {hash}, size: 1}}\n"
+    names = ("a", "b", "c")
+    project = Project(tmp_path / "project").write(
+        {
+            "params.yaml": "p: 1\n",
+            "sub/x": "x",
+            "dvc.yaml": "stages:\n"
+            + "".join(f"  {name}:\n{stage.format(name=name)}" for name in names)
+            + "    wdir: sub\n",
+            "dvc.lock": "schema: '2.0'\nstages:\n"
+            + "".join(f"  {name}:\n{lock.format(hash=name * 32)}" for name in names),
+        }
+    )
+    quick = pipeline.load(project.root).stages
+    assert [stage.deps[0].path for stage in quick] == ["x", "x", "sub/x"]
+    assert [str(stage.deps[0].hash) for stage in quick] == [str(Hash("md5", name * 32)) for name in names]
+    monkeypatch.setattr(internals, "_quick_stages", lambda locks: nullcontext())
+    assert pipeline.load(project.root).stages == quick
 
 
 def test_dvcs_own_errors_are_told(tmp_path: Path) -> None:

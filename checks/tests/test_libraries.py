@@ -193,7 +193,7 @@ def needed(site: Site, tmp_path: Path, source: str, **files: str) -> set[str]:
         (tmp_path / "root" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "root" / name).write_text(textwrap.dedent(text))
     root = tmp_path / "root"
-    walked = imports.walk(Program("script", "main.py", "."), root, root, ["."])
+    walked = imports.walk(Program("script", "main.py", "."), imports.Code(root, root))
     environment = libraries.Environment()
     return {name for dotted in walked.foreign for name in environment.owners(dotted)}
 

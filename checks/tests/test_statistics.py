@@ -1,9 +1,11 @@
 """The statistics agree with SciPy, with published examples, and with simulation."""
 
+import math
+
 import numpy
 import pytest
 import scipy.stats
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from dvc_checks import statistics
@@ -185,10 +187,17 @@ def test_the_bootstrap_of_the_least() -> None:
 
 
 @settings(deadline=None, max_examples=50)
-@given(st.floats(0, 60), st.integers(1, 2000))
+@given(st.floats(1e-3, 60), st.integers(1, 2000))
+@example(1.001, 1)
 def test_students_t_is_scipys(t: float, freedom: int) -> None:
     assert statistics.student_tails(t, freedom) == pytest.approx(2 * scipy.stats.t.sf(t, freedom), rel=1e-9)
     assert statistics.student_quantile(freedom) == pytest.approx(scipy.stats.t.ppf(0.975, freedom), rel=1e-9)
+
+
+@pytest.mark.parametrize("t", [0.0, 1e-12, 1e-8, 1e-3, 0.5, 2.0])
+def test_students_t_of_one_degree_is_cauchys(t: float) -> None:
+    """Near 0, where SciPy's is off in the ninth place."""
+    assert statistics.student_tails(t, 1) == pytest.approx(1 - 2 / math.pi * math.atan(t), rel=1e-14)
 
 
 def samples_cover(function: str, sizes: tuple[int, int], spread: float, trials: int) -> tuple[float, float]:

@@ -18,7 +18,7 @@ from mnistcore.arguments import ArgumentError, Bounds, Checked, Count, Whole, ch
 from mnistcore.arrays import writing_array
 from mnistcore.data.parts import Part, open_part
 from mnistcore.errors import InputError
-from mnistcore.files import replacing
+from mnistcore.files import read_json, replacing
 
 Remainder = Literal["keep", "drop"]
 GATHERED = 1 << 23  # bytes at a time: memory does not depend on how many there are
@@ -35,7 +35,7 @@ class Size(Checked):
 
 @dataclass(frozen=True)
 class BatchesDescription(Checked):
-    """What batches.json says; validation is never dropped from, whatever `remainder` is.
+    """What batches.json says, field by field; validation is never dropped from, whatever `remainder` is.
 
     Raises
     ------
@@ -95,14 +95,11 @@ def read_batches_description(path: str | os.PathLike[str]) -> BatchesDescription
     ------
     InputError : missing, not JSON, or not what `write_batches_description` could have written
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: not found; run the stage that makes it")
+    content = read_json(path, "the batch stage")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         sizes = {name: Size(**content[name]) for name in ("train", "validation")}
         return BatchesDescription(**content | sizes)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, ArgumentError):
+    except (KeyError, TypeError, ArgumentError):
         raise InputError(f"{path}: damaged, or not written by the batch stage") from None
 
 

@@ -2,15 +2,22 @@
 
 import json
 import os
+import unicodedata
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Annotated
 
 from mnistcore.arguments import ArgumentError, AtLeast, Checked, check
 from mnistcore.errors import InputError
-from mnistcore.files import replacing
+from mnistcore.files import read_json, replacing
 
 MOST_CLASSES = 256  # labels are single bytes
+LONGEST = 100  # characters of a name, which stands beside a figure
+_NO_TEXT = {
+    "Cc",
+    "Cs",
+    "Zl",
+    "Zp",
+}  # Unicode's control characters, surrogates, separators of lines and paragraphs
 
 
 @dataclass(frozen=True)
@@ -19,7 +26,7 @@ class DatasetDescription(Checked):
 
     Raises
     ------
-    ArgumentError : for anything but text, and 2 to 256 class names
+    ArgumentError : for anything but short lines of text, and 2 to 256 class names, each another
     """
 
     name: str
@@ -31,6 +38,15 @@ class DatasetDescription(Checked):
         if len(self.classes) > MOST_CLASSES:
             problem = f"{len(self.classes)}; there should be 2 to {MOST_CLASSES}"
             raise ArgumentError("DatasetDescription", ("classes",), problem)
+        if len(set(self.classes)) < len(self.classes):
+            raise ArgumentError("DatasetDescription", ("classes",), "has one name twice")
+        lines = {("name",): self.name, ("title",): self.title}
+        for path, line in (lines | {("classes", at): name for at, name in enumerate(self.classes)}).items():
+            if not 0 < len(line.strip()) <= len(line) <= LONGEST or any(
+                unicodedata.category(letter) in _NO_TEXT for letter in line
+            ):
+                problem = f"should be a line of 1 to {LONGEST} letters, without control characters"
+                raise ArgumentError("DatasetDescription", path, problem, line)
 
 
 def write_dataset_description(path: str | os.PathLike[str], description: DatasetDescription) -> None:
@@ -48,13 +64,7 @@ def read_dataset_description(path: str | os.PathLike[str]) -> DatasetDescription
     ------
     InputError : missing, not JSON, or not a description
     """
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"{path}: not found; run the stage that makes it")
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON ({error})") from None
+    content = read_json(path, "the stage that makes it")
     keys = [field.name for field in fields(DatasetDescription)]
     if not isinstance(content, dict) or set(content) != set(keys):
         raise InputError(f"{path}: should have the keys {', '.join(keys)}, and no others")

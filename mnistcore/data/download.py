@@ -8,12 +8,14 @@ starts cleanly and keeps the files that are already right.
 
 import hashlib
 import itertools
+import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from mnistcore.arguments import check
 from mnistcore.data import gzipped
 from mnistcore.data.datasets import Dataset, File
 from mnistcore.data.sources import SCRATCH, SPARE, Patience, Source, SourceError, sources_of
@@ -23,8 +25,8 @@ from mnistcore.files import replacing
 
 def fetch(
     dataset: Dataset,
-    folder: Path,
-    named: Iterable[str] = (),
+    folder: str | os.PathLike[str],
+    named: Sequence[str] = (),
     patience: Patience = Patience(),
     progress: Callable[[int], None] = lambda size: None,
     say: Callable[[str], None] = lambda line: None,
@@ -45,6 +47,9 @@ def fetch(
     ------
     InputError : a file could not be had; lists each source asked, and why it failed
     """
+    check(Dataset, dataset, "fetch", "dataset")
+    named = check(tuple[str, ...], named, "fetch", "named")
+    folder = Path(folder)
     for left_behind in folder.glob(f"{SCRATCH}*"):  # by a run that was killed
         shutil.rmtree(left_behind, ignore_errors=True)
     missing = []

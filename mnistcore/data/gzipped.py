@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Iterable, Iterator
 
+from mnistcore.arguments import Whole, check
 from mnistcore.errors import InputError
 
 MAGIC = b"\x1f\x8b"
@@ -31,7 +32,7 @@ def decompress(pieces: Iterable[bytes], limit: int, name: str) -> Iterator[bytes
     GzipError : truncated, corrupt, followed by something else, or expanding to more than `limit` bytes
     """
     member = zlib.decompressobj(wbits=31)
-    total = 0
+    limit, total = check(Whole, limit, "decompress", "limit"), 0
     for piece in pieces:
         while piece:
             if member.eof:

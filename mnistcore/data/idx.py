@@ -18,7 +18,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from mnistcore.arguments import shown
+from mnistcore.arguments import Count, Whole, check, shown
 from mnistcore.data import gzipped
 from mnistcore.errors import InputError
 from mnistcore.files import replacing
@@ -183,6 +183,7 @@ def chunks(path: str | os.PathLike[str], rows: int, first: int | None = None) ->
 
     Memory does not depend on the size of the file. Errors as `read_header`.
     """
+    rows, first = check(Count, rows, "chunks", "rows"), check(Whole | None, first, "chunks", "first")
     header = header_of(path)
     count = header.shape[0] if first is None else min(first, header.shape[0])
     row = math.prod(header.shape[1:])

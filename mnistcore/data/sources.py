@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import urljoin, urlsplit
 from urllib.request import url2pathname
 
+from mnistcore.arguments import check
 from mnistcore.data import gzipped, urls
 from mnistcore.data.datasets import Dataset, File
 from mnistcore.errors import InputError
@@ -75,8 +76,10 @@ def check_named(source: str, where: str) -> None:
 
     Raises
     ------
-    InputError : the URL is not HTTPS, file or loopback
+    InputError : no text, or a URL that is not HTTPS, file or loopback
     """
+    check(str, where, "check_named", "where")
+    check(str, source, where)
     if urls.is_url(source) and (why := urls.refusal(source)):
         raise InputError(f"{where}: {urls.shown(source)}: {why}")
 
@@ -191,7 +194,7 @@ class _Server:
                 if item is None:
                     return
                 if isinstance(item, Exception):
-                    raise _told(item, self.patience)
+                    raise _as_source_error(item, self.patience)
                 yield item
         finally:
             given_up.set()
@@ -250,7 +253,7 @@ def _said(reason: str | None) -> str:
     return "".join(letter for letter in (reason or "")[:MOST_SAID] if letter.isprintable())
 
 
-def _told(error: Exception, patience: Patience) -> Exception:
+def _as_source_error(error: Exception, patience: Patience) -> Exception:
     """What went wrong in a connection, in words."""
     if isinstance(error, (SourceError, _NotThere)):
         return error

@@ -27,7 +27,7 @@ class SingleExampleStepper(Stepper):
         return [partial(self._first_layer, batch.inputs[0][0], batch.sums[0][0])]
 
     def _first_layer(self, x: np.ndarray, out: np.ndarray) -> None:
-        # Gains 19 % on 784-40-10, 1 (float64): python -m benchmarks.tricks lit-pixels
+        # Gains 18 % on 784-40-10, 1 (float64): python -m benchmarks.tricks lit-pixels
         (self._lit,) = x.nonzero()
         self._light = x.take(self._lit)
         self._lit_weights = self.network.layers[0].weights.take(self._lit, axis=0)

@@ -5,16 +5,16 @@ It is kept in Git: a paired test between two commits needs every prediction.
 
 import csv
 import os
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from mnistcore.arguments import Count, check, check_array
 from mnistcore.errors import InputError
-from mnistcore.files import replacing
+from mnistcore.files import read_text, replacing
 
 HEADER = ("actual", "predicted", "confidence")
+LONGEST_LINE = 64  # bytes
 
 
 class Predictions(NamedTuple):
@@ -49,16 +49,13 @@ def read_predictions(path: str | os.PathLike[str], labels: np.ndarray, classes: 
     """
     check_array(labels, "read_predictions", "labels", kinds="iu", shape=(None,))
     check(Count, classes, "read_predictions", "classes")
-    path = Path(path)
     again = "run evaluate again"
+    text = read_text(path, "evaluate", (len(labels) + 1) * LONGEST_LINE)
     try:
-        with open(path, encoding="utf-8", newline="") as file:
-            header, *rows = csv.reader(file)
+        header, *rows = csv.reader(text.splitlines())
         if tuple(header) != HEADER:
             raise InputError(f"{path}: its first line should be {','.join(HEADER)}; {again}")
         table = np.array([[float(cell) for cell in row] for row in rows]).reshape(len(rows), len(HEADER))
-    except (FileNotFoundError, IsADirectoryError):
-        raise InputError(f"{path}: not found, or a folder; run evaluate first") from None
     except (ValueError, csv.Error):
         raise InputError(f"{path}: not a table of numbers {','.join(HEADER)}; {again}") from None
     actual, predicted, confidence = table.T

@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mnistcore.arguments import check
 from mnistcore.data.description import DatasetDescription, read_dataset_description
 from mnistcore.data.normalization import Normalizer
 from mnistcore.errors import InputError
+from mnistcore.evaluation.metrics_file import read_metrics
 from mnistcore.files import replacing
 from mnistcore.network import model
 from mnistcore.network.network import Network
@@ -63,6 +65,9 @@ def graph_of(
     ------
     InputError : the package onnx is not installed, or network, normaliser and classes do not belong together
     """
+    check(Network, network, "graph_of", "network")
+    check(Normalizer, normalizer, "graph_of", "normalizer")
+    check(DatasetDescription, description, "graph_of", "description")
     onnx = _onnx()
     from onnx import TensorProto, helper, numpy_helper
 
@@ -169,7 +174,7 @@ def export(
     network = model.load(source)[1][0]
     normalizer = Normalizer.load(processed / "normalizer.npz")
     description = read_dataset_description(processed / "dataset.json")
-    properties = {"metrics": json.dumps(_test_metrics(metrics), ensure_ascii=False)}
+    properties = {"metrics": json.dumps(read_metrics(metrics)["test"], ensure_ascii=False)}
     for file in (Path(source), processed / "normalizer.npz", metrics):
         properties[f"sha256 of {file.name}"] = hashlib.sha256(file.read_bytes()).hexdigest()
     exported = graph_of(network, normalizer, description, properties)
@@ -197,15 +202,6 @@ def _found(given: str | os.PathLike[str] | None, project: Path, usual: str, opti
             f"ONNX: {project / usual}: not found beside the model's folder; name it with {option}"
         )
     return project / usual
-
-
-def _test_metrics(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))["test"]
-    except FileNotFoundError:
-        raise InputError(f"{path}: not found; run evaluate first") from None
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise InputError(f"{path}: not what evaluate writes; run it again") from None
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -23,13 +23,9 @@ def identity(z: np.ndarray, slope: np.ndarray | None = None) -> None:
 
 
 def relu(z: np.ndarray, slope: np.ndarray | None = None) -> None:
-    if slope is None:
-        np.maximum(z, 0, out=z)
-        return
-    # Multiplying by the slope is several times faster than np.maximum, and keeps NaN as well.
-    # Gains 3 % on 784-40-10, 1 (float64): python -m benchmarks.tricks relu-as-product
-    np.greater(z, 0, out=slope)
-    np.multiply(z, slope, out=z)
+    np.maximum(z, 0, out=z)
+    if slope is not None:
+        np.greater(z, 0, out=slope)
 
 
 def relu_straight_through(z: np.ndarray, slope: np.ndarray | None = None) -> None:

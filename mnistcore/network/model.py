@@ -58,9 +58,13 @@ def load(path: str | os.PathLike[str]) -> tuple[list[int], list[Network]]:
         architecture = json.loads(str(arrays["architecture"][()]))
         networks = [Network.from_architecture(architecture, row) for row in parameters]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError, InputError) as error:
-        raise InputError(f"{path}: damaged ({error}); run the train stage again") from None
+        raise InputError(f"{path}: damaged ({str(error)[:200]}); run the train stage again") from None
     if not len(seeds) or len(seeds) != len(networks):
         raise InputError(
             f"{path}: {len(networks)} networks for {len(seeds)} seeds; run the train stage again"
+        )
+    if not np.isfinite(parameters).all():
+        raise InputError(
+            f"{path}: its parameters are not finite; the training diverged: try a lower learning rate"
         )
     return seeds.tolist(), networks

@@ -33,7 +33,7 @@ Units = Annotated[int, Bounds(least=1, most=1_000_000)]
 
 @dataclass(frozen=True)
 class Dense(Checked):
-    """One dense layer: activation(x W + b).
+    """One dense layer: activation(x W + b), with a field for each thing that a user can set about it.
 
     units : outputs of the layer
     activation : a name of `mnistcore.network.activations.ACTIVATIONS`
@@ -229,6 +229,11 @@ class Network:
     @classmethod
     def from_architecture(cls, architecture: dict[str, Any], parameters: np.ndarray) -> "Network":
         """The network that `architecture` describes, over the given parameters."""
+        owner = "Network.from_architecture"
+        check(dict, architecture, owner, "architecture")
+        for name in ("features", "layers", "loss", "precision"):
+            if name not in architecture:
+                raise ArgumentError(owner, ("architecture",), f"has no {name}")
         layers = [Dense(**layer) for layer in architecture["layers"]]
         return cls(
             architecture["features"], layers, architecture["loss"], architecture["precision"], parameters

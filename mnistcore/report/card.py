@@ -17,7 +17,8 @@ from mnistcore.evaluation.metrics import Reliability, confusion_matrix, wilson_i
 from mnistcore.evaluation.predictions import Predictions
 from mnistcore.files import replacing
 from mnistcore.network.network import Network
-from mnistcore.report.page import PAGE, flat, per_class, percent, sha256, thousands
+from mnistcore.report.figures import TEMPLATE
+from mnistcore.report.page import flat, per_class, percent, sha256, thousands
 
 ON_THE_HUB = {"mnist": "ylecun/mnist", "fashion-mnist": "zalando-datasets/fashion_mnist"}
 SHOWS = {"fashion-mnist": "articles of clothing", "kmnist": "handwritten Japanese characters"}
@@ -49,7 +50,7 @@ def write_card(
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PAGE),
+        loader=jinja2.FileSystemLoader(TEMPLATE),
         autoescape=False,  # noqa: S701  (Markdown, from our own files)
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -74,7 +75,7 @@ def write_card(
         hub=ON_THE_HUB.get(description.name),
         normalizer=normalizer,
         metrics=metrics,
-        judged=metrics["test"],
+        test_metrics=metrics["test"],
         sets=[(name, metrics[name]) for name in ("train", "validation", "test") if name in metrics],
         network=network,
         size=network.parameters.size,

@@ -79,17 +79,27 @@ def pack(layers: Sequence[Layer], images: np.ndarray, outputs: np.ndarray) -> li
         quarter -= 1
     if quarter == -60:
         return None
+    return [_packed(*parts) for parts in zip(layers, shifts, _scaled(steps, 2 ** (quarter / 4)), strict=True)]
+
+
+def pack_evenly(layers: Sequence[Layer]) -> list[dict[str, Any]]:
+    """Pack a network without a promise, as `pack` does: each layer in steps of a 256th of its weights' deviation."""
+    steps = [float(layer.weights.std()) / 256 or 1.0 for layer in layers]
     return [
-        {
-            "inputs": layer.weights.shape[0],
-            "units": layer.weights.shape[1],
-            "activation": layer.activation,
-            "bias": layer.biases is not None,
-            "step": step,
-            "text": text_of(_bits(layer, shift, step)),
-        }
-        for layer, shift, step in zip(layers, shifts, _scaled(steps, 2 ** (quarter / 4)), strict=True)
+        _packed(layer, np.zeros(len(layer.weights), np.int64), step)
+        for layer, step in zip(layers, _scaled(steps, 1), strict=True)
     ]
+
+
+def _packed(layer: Layer, shifts: np.ndarray, step: float) -> dict[str, Any]:
+    return {
+        "inputs": layer.weights.shape[0],
+        "units": layer.weights.shape[1],
+        "activation": layer.activation,
+        "bias": layer.biases is not None,
+        "step": step,
+        "text": text_of(_bits(layer, shifts, step)),
+    }
 
 
 def _telling(outputs: np.ndarray) -> np.ndarray:

@@ -9,7 +9,10 @@ that Matplotlib computes, hence every axes has its place in inches.
 import functools
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
@@ -19,17 +22,21 @@ from mnistcore.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
     from matplotlib.typing import RcKeyType
 
-# Blue and vermilion of Okabe and Ito's palette: told apart with every kind of colour vision, and in grey.
-BLUE, VERMILION, PAPER = "#0072b2", "#d55e00", "#ffffff"
-INK, FAINT, PALE = "#1f2430", "#666d7a", "#e6e9ee"
+# The page's colours (template/report.css); a blue and an orange are told apart with every kind of colour vision.
+PAPER, INK, FAINT, RULE, PALE = "#fbfaf6", "#1d1b18", "#5e594f", "#ddd7ca", "#ece7dc"
+BLUE, ORANGE, HEAT = "#00629b", "#b04a00", "#e8772e"
+# And its fonts, of which Matplotlib's own is asked for signs only that they lack: names in Japanese, say.
+TEMPLATE = Path(__file__).parent / "template"
+SANS, SERIF = ("Report Sans", "DejaVu Sans"), ("Report Serif", "DejaVu Serif")
 
 STYLE: "dict[RcKeyType, Any]" = {
     "axes.axisbelow": True,
-    "axes.edgecolor": "#b4bac4",
+    "axes.edgecolor": FAINT,
     "axes.labelcolor": FAINT,
     "axes.labelsize": 10,
     "axes.spines.right": False,
@@ -38,27 +45,42 @@ STYLE: "dict[RcKeyType, Any]" = {
     "axes.titlelocation": "left",
     "axes.titlepad": 10,
     "axes.titlesize": 11,
+    "axes.titleweight": "bold",
+    "axes.facecolor": "none",
     "figure.facecolor": PAPER,
-    "font.family": "DejaVu Sans",  # Matplotlib brings it along
+    "font.family": SANS,
     "font.size": 10,
-    "grid.color": PALE,
+    "grid.color": RULE,
     "grid.linewidth": 0.8,
     "legend.frameon": False,
     "lines.linewidth": 2,
     "lines.solid_capstyle": "round",
     "text.color": INK,
-    "xtick.color": "#b4bac4",
+    "text.parse_math": False,  # a "$" in the name of a class is no formula
+    "xtick.color": FAINT,
     "xtick.labelcolor": INK,
-    "ytick.color": "#b4bac4",
+    "ytick.color": FAINT,
     "ytick.labelcolor": INK,
 }
 
 MARGIN = 0.35  # inches around everything
 HEADER = 0.95  # inches at the top, for title and subtitle
+LARGEST_MATRIX = 24.0  # inches: its figures are small from 22 classes on, and 256 classes still fit in memory
 UNITS_SHOWN = 96  # first-layer units in one picture: enough to see their kinds, few enough to see each
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+
+
+def _matplotlib() -> ModuleType:
+    """Matplotlib, imported without MPLBACKEND, in which it refuses a name unknown to it; nothing goes to a screen."""
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    return matplotlib
 
 
 def styled(draw: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -66,14 +88,22 @@ def styled(draw: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
 
     @functools.wraps(draw)
     def wrapper(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
-        import matplotlib
-
+        matplotlib = _matplotlib()
+        _register_fonts()
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
             matplotlib.rcParams.update(STYLE)
             return draw(*args, **kwargs)
 
     return wrapper
+
+
+@functools.cache
+def _register_fonts() -> None:
+    from matplotlib.font_manager import fontManager
+
+    for path in sorted(TEMPLATE.glob("*.ttf")):
+        fontManager.addfont(path)
 
 
 @styled
@@ -87,11 +117,22 @@ def save(figure: "Figure", path: str | os.PathLike[str], dpi: int) -> None:
 
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # see `unknown_letters`
+        canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())[:, :, :3].copy())
     picture = picture.quantize(256, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     with replacing(path) as file:
         picture.save(file, format="png", optimize=True, dpi=(dpi, dpi))
+
+
+@styled
+def unknown_letters(names: Sequence[str]) -> str:
+    """The letters in names that the figures' fonts have no glyph for; a box is drawn in place of each."""
+    from matplotlib import font_manager, ft2font
+
+    known = set().union(*(ft2font.FT2Font(font_manager.findfont(name)).get_charmap() for name in SANS))
+    return "".join(letter for letter in dict.fromkeys("".join(names)) if ord(letter) not in known)
 
 
 @styled
@@ -108,18 +149,18 @@ def learning_curves(curves: Mapping[str, np.ndarray]) -> "Figure":
     rate = curves.get("learning_rate", np.empty((0, 2)))
     changes = np.unique(rate[:, 1]).size > 1
     figure = page(
-        (11.4 if changes else 8.4, 4.0),
+        (12.3 if changes else 8.5, 4.5),
         "Learning curves",
         f"{len(epochs):,} {'epoch' if len(epochs) == 1 else 'epochs'}; "
         "the training values come from the passes that train the network",
     )
     for left, what, title, written in (
         (0.8, "loss", "Loss", "{:.3g}".format),
-        (4.7, "accuracy", "Accuracy", _percent),
+        (4.9, "accuracy", "Accuracy", _percent),
     ):
-        axes = place_axes(figure, (left, 0.7, 2.2, 2.05))
+        axes = place_axes(figure, (left, 0.75, 2.3, 2.5))
         ends = []
-        for part, colour in (("train", BLUE), ("validation", VERMILION)):
+        for part, colour in (("train", BLUE), ("validation", ORANGE)):
             if f"{part}/{what}" in curves:
                 points = curves[f"{part}/{what}"]
                 axes.plot(*points.T, color=colour, marker="o" if len(points) <= 30 else "", markersize=3.5)
@@ -129,24 +170,31 @@ def learning_curves(curves: Mapping[str, np.ndarray]) -> "Figure":
             _by_factors(axes)
         _label_ends(axes, ends)
         if what == "accuracy":
-            axes.yaxis.set_major_formatter(_percent_tick)
+            percent_ticks(axes.yaxis)
     if changes:
-        axes = place_axes(figure, (8.8, 0.7, 2.2, 2.05))
-        axes.plot(*rate.T, color=INK)
+        axes = place_axes(figure, (9.1, 0.75, 2.3, 2.5))
+        axes.plot(*rate.T, color=INK, marker="o" if len(rate) <= 30 else "", markersize=3.5)
         _finish_curve(axes, "Learning rate", epochs)
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     return figure
 
 
 def _finish_curve(axes: "Axes", title: str, epochs: np.ndarray) -> None:
     """Title, grid, whole epochs below."""
-    from matplotlib.ticker import MaxNLocator
-
     axes.set_title(title)
     axes.set_xlabel("epoch")
     axes.grid(axis="y")
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True, steps=[1, 2, 5, 10]))
+    axes.set_xticks(whole_ticks(int(epochs[0]), int(epochs[-1])))
     if len(epochs) == 1:
         axes.set_xlim(epochs[0] - 1, epochs[0] + 1)
+
+
+def whole_ticks(first: int, last: int) -> list[int]:
+    """The first of some epochs, and about five multiples of 1, 2, 3 or 5 times a power of ten, up to the last."""
+    steps = (multiple * 10**power for power in range(10) for multiple in (1, 2, 3, 5))
+    step = next(step for step in steps if (last - first) // step < 6 - (step > 1))
+    ticks = [tick for tick in range(0, last + 1, step) if tick >= first]
+    return ticks if first in ticks or (ticks and ticks[0] - first < step / 2) else [first, *ticks]
 
 
 def _by_factors(axes: "Axes") -> None:
@@ -191,14 +239,15 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> "Figure":
 
     classes, examples = len(counts), int(counts.sum())
     errors = counts - np.diag(np.diag(counts))
-    side = max(4.6, 0.46 * classes)
-    gutter = 0.62 + 0.08 * max(len(name) for name in names)
+    side = min(max(4.6, 0.46 * classes), LARGEST_MATRIX)
+    longest = max(len(name) for name in names)
+    left, above = 0.62 + 0.08 * longest, 0.55 + (0.08 * longest if longest > 3 else 0)
     figure = page(
-        (gutter + side + MARGIN, HEADER + side + gutter),
+        (left + side + MARGIN, HEADER + above + side + MARGIN),
         "Confusion matrix",
         f"{errors.sum():,} errors among {examples:,} test images; colour shows the errors",
     )
-    axes = place_axes(figure, (gutter, gutter, side, side))
+    axes = place_axes(figure, (left, MARGIN, side, side))
     most = max(int(errors.max()), 1)
     axes.imshow(
         np.where(errors > 0, errors, np.nan), cmap=warmth(), vmin=0, vmax=most, interpolation="nearest"
@@ -206,26 +255,27 @@ def confusion(counts: np.ndarray, names: Sequence[str]) -> "Figure":
     size = min(10.0, 4.6 * 22 / classes)
     for row, column in zip(*np.nonzero(counts), strict=True):
         on_diagonal = row == column
-        dark = not on_diagonal and counts[row, column] > 0.6 * most
         axes.text(
             column,
             row,
             f"{counts[row, column]:,}",
             size=size * (0.85 if on_diagonal and examples > 99_999 else 1),
-            color=PAPER if dark else FAINT if on_diagonal else INK,
+            color=FAINT if on_diagonal else INK,
             ha="center",
             va="center",
         )
     for place in range(classes):
         axes.add_patch(_square(place))
-    for axis, what in ((axes.xaxis, "predicted"), (axes.yaxis, "actual")):
+    for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(FixedLocator(range(classes)))
         axis.set_major_formatter(FixedFormatter(list(names)))
         axis.set_minor_locator(FixedLocator([edge - 0.5 for edge in range(classes + 1)]))
-        axis.set_label_text(what)
-    if max(len(name) for name in names) > 3:
-        axes.tick_params(axis="x", labelrotation=90)
+    axes.xaxis.tick_top()
+    axes.tick_params(axis="x", labelrotation=90 if longest > 3 else 0)
     axes.tick_params(which="both", length=0)
+    top = 1 + (above - 0.12) / side
+    axes.text(0, top, "taken for →", color=FAINT, va="top", transform=axes.transAxes)
+    axes.text(-0.08 / side, top, "is ↓", color=FAINT, ha="right", va="top", transform=axes.transAxes)
     axes.grid(which="minor")
     axes.spines[:].set_visible(False)
     return figure
@@ -238,10 +288,13 @@ def _square(place: int):
 
 
 def warmth() -> "Colormap":
-    """From almost paper to dark vermilion."""
-    from matplotlib.colors import LinearSegmentedColormap
+    """From a breath of the page's heat to most of it: ink is read on all of it."""
+    from matplotlib.colors import LinearSegmentedColormap, to_rgb
 
-    return LinearSegmentedColormap.from_list("warmth", ["#fdf3ea", "#f4b183", VERMILION, "#8a3a00"])
+    paper, heat = np.array(to_rgb(PAPER)), np.array(to_rgb(HEAT))
+    return LinearSegmentedColormap.from_list(
+        "warmth", [paper + part * (heat - paper) for part in (0.12, 0.8)]
+    )
 
 
 @styled
@@ -269,10 +322,10 @@ def mistakes(
     across = cell + (0.45 if wordy else 0.2)
     down = cell + caption + (0.2 if wordy else 0.0)
     size = (2 * MARGIN + columns * across - (across - cell), HEADER + rows * down + 0.1)
-    told = (
+    which = (
         f"the {shown:,} most confident of {errors:,} errors" if shown < errors else f"all errors: {errors:,}"
     )
-    figure = page(size, "Worst mistakes", f"actual → predicted, and the network's confidence; {told}")
+    figure = page(size, "Worst mistakes", f"actual → predicted, and the network's confidence; {which}")
     axes = place_axes(figure, (0, 0, *size), xlim=(0, size[0]), ylim=(0, size[1]))
     axes.axis("off")
     for place, picture in enumerate(pictures):
@@ -307,7 +360,7 @@ def mistakes(
 def first_layer(
     weights: np.ndarray, image_shape: tuple[int, int], names: Sequence[str] | None = None
 ) -> "Figure":
-    """The weights of first-layer units as pictures: what each looks for (blue) and avoids (vermilion).
+    """The weights of first-layer units as pictures: what each looks for (blue) and avoids (orange).
 
     Parameters
     ----------
@@ -333,15 +386,15 @@ def first_layer(
     across = 8.6 if names is None else 6.0
     down = across * mosaic.shape[0] / mosaic.shape[1]
     if names is not None:
-        told = "the weights of each output"
+        which = "the weights of each output"
     elif len(order) < units:
-        told = f"the {len(order):,} of {units:,} units with the largest weights"
+        which = f"the {len(order):,} of {units:,} units with the largest weights"
     else:
-        told = f"{units:,} {'unit' if units == 1 else 'units'}, the largest weights first"
+        which = f"{units:,} {'unit' if units == 1 else 'units'}, the largest weights first"
     figure = page(
         (2 * MARGIN + across + 0.95, max(HEADER + down + MARGIN, 3.4)),
         "First-layer weights",
-        f"{told}; ink where it is blue raises a unit, where it is orange lowers it",
+        f"{which}; ink where it is blue raises a unit, where it is orange lowers it",
     )
     height = figure.get_size_inches()[1]
     axes = place_axes(figure, (MARGIN, height - HEADER - down, across, down))
@@ -364,10 +417,10 @@ def first_layer(
 
 
 def _balance() -> "Colormap":
-    """Vermilion for negative, paper for zero, blue for positive."""
+    """Orange for negative, paper for zero, blue for positive."""
     from matplotlib.colors import LinearSegmentedColormap
 
-    return LinearSegmentedColormap.from_list("balance", ["#7a3300", VERMILION, "#f8f8f8", BLUE, "#003a5c"])
+    return LinearSegmentedColormap.from_list("balance", [ORANGE, PAPER, BLUE])
 
 
 @styled
@@ -414,8 +467,8 @@ def reliability_diagram(bins: Reliability) -> "Figure":
     below.set_ylabel("predictions")
     below.set_xlabel("confidence")
     for part in (axes, below):
-        part.xaxis.set_major_formatter(_percent_tick)
-    axes.yaxis.set_major_formatter(_percent_tick)
+        percent_ticks(part.xaxis)
+    percent_ticks(axes.yaxis)
     return figure
 
 
@@ -423,8 +476,21 @@ def _percent(value: float, decimals: int = 2) -> str:
     return f"{100 * value:.{decimals}f} %"
 
 
-def _percent_tick(value: float, _: float) -> str:
-    return f"{100 * value:.4g} %"
+def percent_ticks(axis: "Axis") -> None:
+    """Label an axis in per cent."""
+    axis.set_major_formatter(lambda value, _: _percent(value, percent_decimals(axis.get_majorticklocs())))
+
+
+def percent_decimals(parts: Iterable[float]) -> int:
+    """How many decimals it takes to write all these parts of one in per cent: the same for each on a scale."""
+    return next(
+        (
+            many
+            for many in range(4)
+            if all(abs(round(100 * part, many) - 100 * part) < 1e-6 for part in parts)
+        ),
+        4,
+    )
 
 
 @styled
@@ -449,13 +515,13 @@ def per_class(counts: np.ndarray, names: Sequence[str]) -> "Figure":
     )
     axes = place_axes(figure, (gutter, 0.6, 5.2, tall))
     lowest = min(precision.min(), recall.min())
-    room = max((1 - lowest) * 1.18, 1e-3)
+    span = max((1 - lowest) * 1.18, 1e-3)
     places = np.arange(classes)
-    for shift, values, colour in ((-0.19, precision, BLUE), (0.19, recall, VERMILION)):
+    for shift, values, colour in ((-0.19, precision, BLUE), (0.19, recall, ORANGE)):
         axes.barh(places + shift, 1 - values, left=values, height=0.34, color=colour)
         for place, value in zip(places, values, strict=True):
             axes.text(
-                value - 0.008 * room,
+                value - 0.008 * span,
                 place + shift,
                 _percent(value),
                 size=8,
@@ -463,15 +529,15 @@ def per_class(counts: np.ndarray, names: Sequence[str]) -> "Figure":
                 ha="right",
                 va="center",
             )
-    axes.set(xlim=(1 - room, 1), ylim=(classes - 0.5, -0.5))
+    axes.set(xlim=(1 - span, 1), ylim=(classes - 0.5, -0.5))
     axes.set_yticks(places, list(names))
     axes.tick_params(axis="y", length=0)
-    axes.xaxis.set_major_formatter(_percent_tick)
+    percent_ticks(axes.xaxis)
     axes.grid(axis="x")
     axes.spines["left"].set_visible(False)
     axes.spines["right"].set_visible(True)
     width, height = figure.get_size_inches()
-    for left, word, colour in ((gutter, "precision", BLUE), (gutter + 1.0, "recall", VERMILION)):
+    for left, word, colour in ((gutter, "precision", BLUE), (gutter + 1.0, "recall", ORANGE)):
         figure.text(
             left / width, 1 - (HEADER + 0.12) / height, word, color=colour, weight="bold", va="center"
         )
@@ -484,8 +550,8 @@ def page(size: tuple[float, float], title: str, subtitle: str) -> "Figure":
 
     width, height = size
     figure = Figure(figsize=size)
-    figure.text(MARGIN / width, 1 - 0.28 / height, title, size=14, weight="bold", va="top")
-    figure.text(MARGIN / width, 1 - 0.57 / height, subtitle, size=10, color=FAINT, va="top")
+    figure.text(MARGIN / width, 1 - 0.25 / height, title, size=17, family=SERIF, va="top")
+    figure.text(MARGIN / width, 1 - 0.6 / height, subtitle, size="medium", color=FAINT, va="top")
     return figure
 
 

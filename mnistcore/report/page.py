@@ -1,9 +1,10 @@
 """The report: one HTML file that needs nothing else, with the network inside. Written by plot.
 
 The words and the order are in template/report.html.j2, the looks in template/report.css,
-what moves in template/report.js. Here is what they are filled with.
+what moves in template/report.js and template/pad.js. Here is what they are filled with.
 """
 
+import base64
 import hashlib
 import json
 import math
@@ -21,14 +22,15 @@ from mnistcore.evaluation.predictions import Predictions
 from mnistcore.files import replacing
 from mnistcore.network.network import Network
 from mnistcore.report import compression
+from mnistcore.report.familiarity import Familiarity
+from mnistcore.report.figures import TEMPLATE, UNITS_SHOWN, percent_decimals, whole_ticks
 from mnistcore.report.framing import FRAMES
 
-PAGE = Path(__file__).parent / "template"
 LARGEST = 3_000_000  # bytes of the whole file
 MOST_PICTURES = 1200  # of errors; more of them are cut down to so many a cell of the matrix
 FEWEST_SURE = 24  # pictures for a cell of right answers: the least sure ones
+TYPICAL = 4  # test images of each class that the pad offers beside the hard ones
 STROKES = {"mnist": "digit", "digits": "digit", "kmnist": "character"}  # garments are not made of strokes
-UNITS_SHOWN = 96  # of the first layer, as many as in the figure
 
 
 def write_report(
@@ -42,6 +44,7 @@ def write_report(
     curves: Mapping[str, np.ndarray],
     bins: Reliability,
     network: Network,
+    familiarity: Familiarity,
     worst: np.ndarray,
     parameters: Mapping[str, Any],
     made_of: Iterable[str | os.PathLike[str]],
@@ -66,13 +69,15 @@ def write_report(
     classes = description.classes
     counts = confusion_matrix(predictions.actual, predictions.predicted, len(classes))
     cells = _cells(predictions, len(classes))
-    pictures = np.unique(np.concatenate([worst, *(rows for line in cells for rows in line)])).astype(np.int64)
+    hard = np.unique(np.concatenate([worst, *(rows for line in cells for rows in line)])).astype(np.int64)
+    typical = _typical(predictions.actual, len(classes))
+    pictures = np.union1d(hard, typical)
     pixels = images[pictures] * normalizer.scale + normalizer.offset
     pixels = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
     panels = _panels(curves)
     content = {
         "description": description,
-        "judged": metrics["test"],
+        "test_metrics": metrics["test"],
         "metrics": metrics,
         "network": network,
         "layers": layers,
@@ -97,7 +102,29 @@ def write_report(
         "erring": sum(
             len(rows) for is_, line in enumerate(cells) for guess, rows in enumerate(line) if is_ != guess
         ),
+        "wrong": [
+            {
+                "name": classes[is_],
+                "pictures": [
+                    {
+                        "row": int(row),
+                        "place": int(np.searchsorted(pictures, row)),
+                        "guess": classes[int(predictions.predicted[row])],
+                    }
+                    for row in sorted(row for guess, rows in enumerate(line) if is_ != guess for row in rows)
+                ],
+            }
+            for is_, line in enumerate(cells)
+        ],
+        "columns": [_columns(len(worst), most) for most in (6, 4, 3)],
         "strip": _strip(metrics["test"]),
+        "left": LEFT,
+        "right": RIGHT,
+        "top": TOP,
+        "fonts": {
+            font: base64.b64encode((TEMPLATE / f"{font}.ttf").read_bytes()).decode()
+            for font in ("sans-regular", "sans-bold", "serif-regular")
+        },
     }
     data = {
         "classes": classes,
@@ -105,6 +132,10 @@ def write_report(
         "brightest": int(pixels.max(initial=1)),
         "rows": pictures.tolist(),
         "confidence": [round(float(value), 4) for value in predictions.confidence[pictures]],
+        "actual": predictions.actual[pictures].tolist(),
+        "stroke": content["stroke"],
+        "typical": np.searchsorted(pictures, typical).tolist(),
+        "hard": np.searchsorted(pictures, hard[_spread(len(hard))]).tolist(),
         "cells": [[np.searchsorted(pictures, rows).tolist() for rows in line] for line in cells],
         "counts": content["counts"],
         "panels": [[line["points"] for line in panel["lines"]] for panel in panels],
@@ -116,7 +147,7 @@ def write_report(
     else:
         packed = compression.pack(layers, np.asarray(images), network.probabilities(images))
         if packed is not None:
-            page = _render(content, data | _running(normalizer, layers, packed), packed, "")
+            page = _render(content, data | _running(normalizer, layers, packed, familiarity), packed, "")
         if packed is None or len(page) > LARGEST:
             page = _render(content, data, None, f"its weights do not fit in a page of {LARGEST / 1e6:.0f} MB")
     with replacing(path) as file:
@@ -128,7 +159,7 @@ def _render(content: dict[str, Any], data: dict[str, Any], packed: list | None, 
     from markupsafe import Markup
 
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(PAGE),
+        loader=jinja2.FileSystemLoader(TEMPLATE),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -137,8 +168,8 @@ def _render(content: dict[str, Any], data: dict[str, Any], packed: list | None, 
     )
     environment.filters |= {"percent": percent, "thousands": thousands}
     inline = {
-        name: Markup((PAGE / f"report.{name}").read_text(encoding="utf-8"))  # noqa: S704  files of our own
-        for name in ("css", "js")
+        name: Markup((TEMPLATE / file).read_text(encoding="utf-8"))  # noqa: S704  files of our own
+        for name, file in (("css", "report.css"), ("js", "report.js"), ("pad_js", "pad.js"))
     }
     template = environment.get_template("report.html.j2")
     return template.render(content, data=data, packed=packed, why_no_pad=why_no_pad, **inline).encode()
@@ -164,11 +195,18 @@ def _why_no_pad(description: DatasetDescription, normalizer: Normalizer) -> str:
 
 
 def _running(
-    normalizer: Normalizer, layers: Sequence[compression.Layer], packed: list[dict[str, Any]]
+    normalizer: Normalizer,
+    layers: Sequence[compression.Layer],
+    packed: list[dict[str, Any]],
+    familiarity: Familiarity,
 ) -> dict[str, Any]:
     """What the page needs, beside the packed weights, to run the network on a drawing."""
     frame = FRAMES[normalizer.image_shape]
     strength = np.square(layers[0].weights, dtype=np.float64).sum(axis=0)
+    judge = [  # of which the page takes the last sum
+        compression.Layer(layer.weights, layer.biases, activation)
+        for layer, activation in zip(familiarity.judge.layers, ("relu", "identity"), strict=True)
+    ]
 
     def short(values: np.ndarray) -> list[float]:  # one number where all are the same
         values = values.astype(np.float32).astype(np.float64)
@@ -178,6 +216,7 @@ def _running(
         "frame": {"box": frame.box, "centre": frame.centre, "brightest": frame.brightest},
         "offset": short(normalizer.offset),
         "scale": short(normalizer.scale),
+        "judge": compression.pack_evenly(judge),
         "layers": [{name: value for name, value in layer.items() if name != "text"} for layer in packed],
         "units": np.argsort(-strength, kind="stable")[:UNITS_SHOWN].tolist(),
     }
@@ -203,6 +242,18 @@ def _cells(predictions: Predictions, classes: int) -> list[list[np.ndarray]]:
         [rows if actual == guess else rows[:most] for guess, rows in enumerate(line)]
         for actual, line in enumerate(cells)
     ]
+
+
+def _typical(actual: np.ndarray, classes: int) -> np.ndarray:
+    """The first `TYPICAL` test images of each class, in the order of the file: whatever they are like."""
+    rows = [np.flatnonzero(actual == name)[:TYPICAL] for name in range(classes)]
+    return np.sort(np.concatenate(rows))
+
+
+def _spread(count: int) -> np.ndarray:
+    """All of `count` places, neighbours far apart."""
+    step = next(step for step in range(max(1, int(count * 0.382)), count + 2) if math.gcd(step, count) == 1)
+    return np.arange(count) * step % max(count, 1)
 
 
 def _mistakes(
@@ -259,8 +310,7 @@ def sha256(path: str | os.PathLike[str]) -> str:
 
 # ---- Geometry of the drawings. All coordinates are of an SVG's viewBox, to a tenth.
 
-WIDTH, HEIGHT = 360, 230
-LEFT, RIGHT, TOP, BOTTOM = 46, 350, 12, 200
+LEFT, RIGHT, TOP, BOTTOM = 60, 348, 12, 200
 
 
 def _panels(curves: Mapping[str, np.ndarray]) -> list[dict[str, Any]]:
@@ -286,7 +336,14 @@ def _panel(title: str, lines: Sequence[tuple[str, np.ndarray]]) -> dict[str, Any
         low > 0 and high > 20 * low and title != "Learning rate"
     )  # a decay to zero has no such scale
     if logarithmic:
-        ticks = [10.0**power for power in range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)]
+        powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        ticks = [
+            multiple * 10.0**power
+            for power in powers
+            for multiple in ((1, 2, 5) if high < 200 * low else (1,))
+        ]
+        ticks = ticks[sum(tick <= low for tick in ticks) - 1 :]
+        ticks = ticks[: sum(tick < high for tick in ticks) + 1]
         low, high = ticks[0], ticks[-1]
     else:
         ticks = _ticks(low, high)
@@ -302,13 +359,14 @@ def _panel(title: str, lines: Sequence[tuple[str, np.ndarray]]) -> dict[str, Any
         return round(BOTTOM - part * (BOTTOM - TOP), 1)
 
     is_accuracy = title == "Accuracy"
+    decimals = percent_decimals(ticks)
     return {
         "title": title,
         "logarithmic": logarithmic,
-        "x_ticks": [
-            (across(tick), f"{tick:.0f}") for tick in _ticks(first, last, whole=True) if first <= tick <= last
+        "x_ticks": [(across(tick), str(tick)) for tick in whole_ticks(int(epochs[0]), int(epochs[-1]))],
+        "y_ticks": [
+            (down(tick), percent(tick, decimals) if is_accuracy else f"{tick:.4g}") for tick in ticks
         ],
-        "y_ticks": [(down(tick), f"{100 * tick:.4g} %" if is_accuracy else f"{tick:.4g}") for tick in ticks],
         "lines": [
             {
                 "label": label,
@@ -324,7 +382,7 @@ def _panel(title: str, lines: Sequence[tuple[str, np.ndarray]]) -> dict[str, Any
     }
 
 
-def _ticks(low: float, high: float, whole: bool = False) -> list[float]:
+def _ticks(low: float, high: float) -> list[float]:
     """Three to seven round numbers that enclose low to high."""
     if not high > low:
         low, high = low - 0.5 * (abs(low) or 1), high + 0.5 * (abs(high) or 1)
@@ -333,8 +391,12 @@ def _ticks(low: float, high: float, whole: bool = False) -> list[float]:
         if math.ceil(high / (step * multiple)) - math.floor(low / (step * multiple)) <= 6:
             step *= multiple
             break
-    step = max(step, 1.0) if whole else step
     return [step * place for place in range(math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9) + 1)]
+
+
+def _columns(count: int, most: int) -> int:
+    """How many columns, up to `most`, fill the last row best: all of them where it can be, the more the better."""
+    return max(range(max(1, (most + 1) // 2), most + 1), key=lambda columns: (-(-count % columns), columns))
 
 
 def _table(curves: Mapping[str, np.ndarray]) -> dict[str, Any]:
@@ -353,6 +415,13 @@ def _table(curves: Mapping[str, np.ndarray]) -> dict[str, Any]:
 def _bins(bins: Reliability) -> list[dict[str, Any]]:
     """The filled bins of the reliability diagram, with the coordinates of their dot, interval and bar."""
     many, most = len(bins.counts), int(bins.counts.max())
+
+    def down(part: float) -> float:  # as tall as it is wide
+        return round(TOP + (1 - part) * (RIGHT - LEFT), 1)
+
+    def tall(count: float) -> float:  # from a little below one prediction, so that one is seen
+        return round(50 * math.log(count / 0.7) / math.log(max(most, 2) / 0.7), 1)
+
     drawn = []
     for place in np.flatnonzero(bins.counts).tolist():
         count, accuracy = int(bins.counts[place]), float(bins.accuracy[place])
@@ -367,25 +436,24 @@ def _bins(bins: Reliability) -> list[dict[str, Any]]:
                 "low": low,
                 "high": high,
                 "x": round(LEFT + float(bins.confidence[place]) * (RIGHT - LEFT), 1),
-                "y": round(314 - 304 * accuracy, 1),
-                "y_low": round(314 - 304 * low, 1),
-                "y_high": round(314 - 304 * high, 1),
+                "y": down(accuracy),
+                "y_low": down(low),
+                "y_high": down(high),
                 "bar_x": round(LEFT + (place + 0.08) / many * (RIGHT - LEFT), 1),
                 "bar_width": round(0.84 / many * (RIGHT - LEFT), 1),
-                "bar_height": round(4 + 46 * math.log(count) / math.log(max(most, 2)), 1),
+                "bar_height": tall(count),
             }
         )
     return drawn
 
 
-def _strip(judged: Mapping[str, Any]) -> dict[str, Any]:
+def _strip(test_metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The headline's interval on a short scale around it."""
-    low, high = judged["accuracy_ci95"]
-    ticks = [
-        tick
-        for tick in _ticks(max(0.0, low - (high - low)), min(1.0, high + (high - low)))
-        if tick <= 1 + 1e-9
-    ]
+    low, high = test_metrics["accuracy_ci95"]
+    margin = (high - low) / 4
+    ticks = [tick for tick in _ticks(max(0.0, low - margin), min(1.0, high + margin)) if tick <= 1 + 1e-9]
+    decimals = percent_decimals(ticks)
+    labelled = ticks[:: 2 if len(ticks) > 5 else 1]
     first, last = ticks[0], ticks[-1]
 
     def across(value: float) -> float:
@@ -394,6 +462,6 @@ def _strip(judged: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "low": across(low),
         "high": across(high),
-        "at": across(judged["accuracy"]),
-        "ticks": [(across(tick), f"{100 * tick:.4g} %") for tick in ticks],
+        "at": across(test_metrics["accuracy"]),
+        "ticks": [(across(tick), percent(tick, decimals) if tick in labelled else "") for tick in ticks],
     }

@@ -4,18 +4,21 @@ All random draws are named by (seed, purpose, position), so the position is all
 of the random state that there is.
 """
 
-import json
+import hashlib
 import os
-import zipfile
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from mnistcore.arguments import NotNegative, check
-from mnistcore.arrays import save_arrays
+from mnistcore.arrays import load_arrays, save_arrays
+from mnistcore.errors import InputError
+from mnistcore.network.network import PRECISIONS
+from mnistcore.training.history import Epoch
 
 
 class State(NamedTuple):
@@ -61,36 +64,36 @@ class Checkpoint:
 
     Attributes
     ----------
-    foreign : whether `load` found a file that is damaged or of another run
+    unused : why `load` could not use the file that it found; "" if it could, or found none
     """
 
     def __init__(self, path: str | os.PathLike[str], fingerprint: Callable[[], str], seconds: float) -> None:
-        self.path, self.foreign = Path(path), False
+        self.path, self.unused = Path(path), ""
         self.seconds = check(NotNegative, seconds, "Checkpoint", "seconds")
         check(Callable[[], str], fingerprint, "Checkpoint", "fingerprint")
         self._make_fingerprint = fingerprint
-        self._fingerprint: str | None = None
         self._last = monotonic()
 
-    def _of_run(self) -> str:
-        if self._fingerprint is None:
-            self._fingerprint = self._make_fingerprint()
-        return self._fingerprint
+    @cached_property
+    def _fingerprint(self) -> str:
+        return check(str, self._make_fingerprint(), "Checkpoint", "fingerprint")
 
     def load(self) -> State | None:
         """The state to continue from; None if there is no checkpoint of this run."""
-        self.foreign = False
+        self.unused = ""
         if not self.path.is_file():
             return None
         try:
-            with np.load(self.path, allow_pickle=False) as file:
-                header = json.loads(str(file["header"][()]))
-                if header.pop("fingerprint") == self._of_run():
-                    arrays = {name: file[name] for name in file.files if name != "header"}
-                    return State(**header, **arrays)
-        except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, zipfile.BadZipFile):
-            pass
-        self.foreign = True
+            arrays = load_arrays(self.path, _ARRAYS)
+        except (OSError, InputError):
+            arrays = {}
+        if not arrays or arrays.pop("digest")[()] != _digest(arrays):
+            self.unused = "damaged"
+        elif arrays.pop("fingerprint")[()] != self._fingerprint:
+            self.unused = "of other parameters, data or code"
+        else:
+            fields: dict[str, Any] = {name: a if a.ndim else a.item() for name, a in arrays.items()}
+            return State(**fields)
         return None
 
     def due(self) -> bool:
@@ -99,8 +102,35 @@ class Checkpoint:
 
     def save(self, state: State) -> None:
         """Write the state; a kill leaves the checkpoint before it or this one."""
-        header, arrays = {"fingerprint": self._of_run()}, {}
-        for name, value in state._asdict().items():
-            (arrays if isinstance(value, np.ndarray) else header)[name] = value
-        save_arrays(self.path, {"header": np.array(json.dumps(header)), **arrays})
+        arrays = {"fingerprint": np.array(self._fingerprint)}
+        arrays |= {name: np.asarray(value) for name, value in state._asdict().items()}
+        save_arrays(self.path, {"digest": np.array(_digest(arrays)), **arrays})
         self._last = monotonic()
+
+
+# What the file holds: of each array its dtype and shape.
+_ARRAYS: dict[str, tuple[str | tuple[str, ...], tuple[int | None, ...]]] = {
+    "digest": ("str", ()),
+    "fingerprint": ("str", ()),
+    "step": ("int64", ()),
+    "updates": ("int64", ()),
+    "finished": ("bool", ()),
+    "best_loss": ("float64", ()),
+    "clean_loss": ("float64", ()),
+    "parameters": (PRECISIONS, (None,)),
+    "slots": (PRECISIONS, (None, None)),
+    "average": (PRECISIONS, (None,)),
+    "best": (PRECISIONS, (None,)),
+    "history": ("float64", (None, len(Epoch._fields))),
+    "losses": (PRECISIONS, (None,)),
+    "correct": ("bool", (None,)),
+}
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    """A SHA-256 of names, dtypes, shapes and content; what is whole and of the right shapes is still ours only then."""
+    digest = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()

@@ -75,7 +75,7 @@ class Nesterov(Checked):
 
 @dataclass(frozen=True)
 class Adam(Checked):
-    """Steps scaled by running means of the gradient and its square (Kingma & Ba 2015).
+    """Steps scaled by running means of the gradient and its square (Kingma & Ba 2015), with that paper's constants.
 
     m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²
     p ← p − rate · √(1 − β₂ᵗ) / (1 − β₁ᵗ) · m / (√v + ε), the order given at the end of their section 2.

@@ -24,7 +24,7 @@ from mnistcore.training.selection import Selection
 from mnistcore.training.settings import Augmenter, Examples, Settings, check_initialized, check_run
 
 # Steps from one report to the next, of losses and progress: so many, or as many as have so many examples.
-# Gains 83 % on 784-40-10, 1 (float64): python -m benchmarks.tricks deferred-losses
+# Gains 84 % on 784-40-10, 1 (float64): python -m benchmarks.tricks deferred-losses
 STEPS, EXAMPLES = 64, 1024
 
 
@@ -59,7 +59,8 @@ def train(
     Raises
     ------
     Diverged : when the loss becomes infinite or NaN; a checkpoint is left as it was before
-    InputError : for what cannot be meant, or does not fit together; see `check_run`
+    InputError : for what cannot be meant, or does not fit together; see `check_run`. And for a checkpoint of another
+        network or other settings under the same fingerprint
     """
     check_run(network, examples, settings, validation, seed, workers)
     check_initialized(network)
@@ -146,7 +147,7 @@ class _Run:
         if not self.history:
             return False
         stopping = self.settings.stopping
-        return len(self.history) == self.settings.epochs or (
+        return len(self.history) >= self.settings.epochs or (
             stopping is not None and stopping.stops(self.history)
         )
 
@@ -251,8 +252,12 @@ class _Run:
     def resume(self) -> None:
         """Continue from the checkpoint, if there is one of this run."""
         state = self.checkpoint.load() if self.checkpoint is not None else None
-        if state is None:
+        if self.checkpoint is None or state is None:
             return
+        if not self._fits(state):
+            raise InputError(
+                f"{self.checkpoint.path}: has this run's fingerprint and is of another run; remove it"
+            )
         update, selection, done = self.stepper.update, self.selection, len(state.losses)
         self.step, update.steps, self.finished = state.step, state.updates, state.finished
         selection.best_loss, self.clean_loss = state.best_loss, state.clean_loss
@@ -262,9 +267,25 @@ class _Run:
         self.losses[:done], self.correct[:done] = state.losses, state.correct
         self.on_progress(state.epoch * self.batching.used + done, "continued")
 
+    def _fits(self, state: State) -> bool:
+        """Whether a state can be one of this run; the fingerprint that says so is whatever the caller took for it."""
+        own, batching = self._state(), self.batching
+        done = min(state.step * batching.size, batching.used)
+        return (
+            state.parameters.dtype == own.parameters.dtype
+            and state.parameters.shape == own.parameters.shape
+            and state.slots.shape == own.slots.shape
+            and state.average.shape == own.average.shape
+            and len(state.best) in (0, len(own.parameters))
+            and state.epoch <= self.settings.epochs
+            and 0 <= state.step < batching.steps
+            and len(state.losses) == len(state.correct) == done
+            and state.updates == state.epoch * batching.steps + state.step
+        )
+
 
 def _descent(settings: Settings) -> Descent:
-    return Descent(settings.optimizer, settings.reduction, settings.l2, settings.clip_norm)
+    return Descent(settings.optimizer, settings.l2, settings.reduction, settings.clip_norm)
 
 
 def draw_masks(network: Network, division: Division, seed: int) -> DrawMasks | None:

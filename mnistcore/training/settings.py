@@ -92,7 +92,7 @@ class Averaging(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(Checked):
-    """How to train.
+    """How to train: a field for each thing that a user can set about a run, however many those are.
 
     batch_size : examples per step; the last batch of an epoch may be smaller, unless `remainder` is "drop"
     reduction : whether a step descends the "mean" or the "sum" of its examples' losses
@@ -164,6 +164,7 @@ def check_initialized(network: Network) -> None:
     ------
     ArgumentError : all parameters are zero, although its layers say otherwise
     """
+    check(Network, network, "train", "network")
     drawn = any(not isinstance(layer.dense.weights, Zeros) for layer in network.layers)
     if drawn and not network.parameters.any():
         problem = 'its weights are all zero; `initialize(stream(0, "weights"))` draws them'

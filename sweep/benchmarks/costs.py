@@ -132,7 +132,9 @@ def many(trials: int, workers: int) -> None:
     with project() as root:
         before = time.monotonic()
         command = ["dvc-sweep", "run", "sweep.yaml", "--trials", str(trials), "--workers", str(workers)]
-        driver = subprocess.Popen(command, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        log = root.with_name("log")
+        with log.open("w") as output:
+            driver = subprocess.Popen(command, cwd=root, stdout=output, stderr=output)
         process, samples, wanted = psutil.Process(driver.pid), [], trials // 10
         while driver.poll() is None:
             time.sleep(0.2)
@@ -145,7 +147,7 @@ def many(trials: int, workers: int) -> None:
             except (OSError, ValueError, psutil.Error):
                 pass
         if driver.returncode:
-            sys.exit(f"dvc-sweep ended with {driver.returncode}")
+            sys.exit(f"dvc-sweep ended with {driver.returncode}: {log.read_text()[-2000:]}")
         refs = run("git", "for-each-ref", "--format=%(refname)", "refs/exps", cwd=root).count("/sweep-")
         size = sum(one.stat().st_size for one in (root / ".dvc/tmp/sweeps").rglob("*") if one.is_file())
     rows = [

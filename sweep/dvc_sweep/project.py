@@ -143,7 +143,8 @@ def check(project: Project, sweep: Sweep) -> None:
                 _check_key(project.root, where, key, read, sweep.target)
         outputs = [Path(out.fs_path) for stage in stages for out in stage.outs]
         _check_output(project.root, outputs, "objective: file", sweep.objective.file)
-        if sweep.pruning:
+        # A curve may be there as long as training runs, in a folder that Git ignores.
+        if sweep.pruning and not repo.scm.is_ignored(str(project.root / sweep.pruning.curve)):
             _check_output(project.root, outputs, "pruning: curve", sweep.pruning.curve)
     metrics = project.root / sweep.objective.file
     if metrics.exists():

@@ -131,6 +131,13 @@ def test_a_template_counts_as_reading(project: Project) -> None:
     )
 
 
+def test_a_curve_may_be_in_a_folder_that_git_ignores(project: Project) -> None:
+    pruned = SWEEP.replace(
+        "sampler: grid", "sampler: random\npruning: {curve: __pycache__/live/accuracy.tsv}"
+    )
+    projects.check(projects.find(str(project.root)), space.read(project.write("s.yaml", pruned)))
+
+
 def test_the_settings_of_the_clones_have_absolute_paths(project: Project, tmp_path: Path) -> None:
     project.run("dvc", "remote", "add", "--default", "near", "../storage")
     project.run("dvc", "remote", "add", "--local", "far", "s3://bucket/x")

@@ -14,6 +14,7 @@ from mnistcore.data.description import DatasetDescription, write_dataset_descrip
 from mnistcore.data.normalization import divide
 from mnistcore.network import model
 from mnistcore.network.network import Dense
+from mnistcore.report.familiarity import nothing_unfamiliar
 from mnistcore.report.framing import frame_of
 from mnistcore.report.pictures import read_digits
 
@@ -32,7 +33,9 @@ def folder(tmp_path, monkeypatch):
         tmp_path / "data/processed/dataset.json", DatasetDescription("mnist", "MNIST", tuple("0123456789"))
     )
     divide(255, (28, 28), "float32").save("data/processed/normalizer.npz")
-    model.save("models/model.npz", [3], [any_network([Dense(10, "softmax")])])
+    network = any_network([Dense(10, "softmax")])
+    model.save("models/model.npz", [3], [network])
+    nothing_unfamiliar(network).save("reports/familiarity.npz")
     (tmp_path / "in").mkdir()
     picture("in/a.png")
     picture("in/b.jpg", 90)
@@ -131,6 +134,24 @@ def test_an_unsure_reading_says_so(folder, monkeypatch):
     assert json.loads(run("--json", "in/a.png").stdout)[0]["digits"][0]["sure"] is False
 
 
+def test_what_looks_like_no_digit_is_told(folder):
+    network = model.load("models/model.npz")[1][0]
+    unfamiliar = nothing_unfamiliar(network)
+    unfamiliar.judge.layers[-1].biases[:] = 1
+    unfamiliar.save("reports/familiarity.npz")
+    best = expected("in/a.png").argmax()
+    assert run("in/a.png").stdout.startswith(f"in/a.png:  does not look like a digit:  {best} ")
+    digit = json.loads(run("--json", "in/a.png").stdout)[0]["digits"][0]
+    assert (digit["familiar"], digit["class"]) == (False, str(best))
+
+
+def test_a_familiarity_of_another_network_is_refused(folder):
+    nothing_unfamiliar(any_network([Dense(10, "softmax")], seed=1)).save("reports/familiarity.npz")
+    result = run("in/a.png")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert "reports/familiarity.npz: is of another network than models/model.npz" in result.stderr
+
+
 def test_json_is_a_line_for_each_picture_whatever_is_shown(folder):
     assert len(run("--json", "--show", "in").stdout.splitlines()) == 2
 
@@ -145,6 +166,17 @@ def test_a_pipe_is_not_waited_for(folder):
 def test_a_newline_in_a_name_makes_no_second_line(folder):
     (folder / "in/a.png").rename("a\nb.png")
     assert len(run("a\nb.png", "c\nd.png").output.splitlines()) == 2
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_model_that_says_nothing_is_told_in_one_line(folder):
+    network = any_network([Dense(10, "softmax")])
+    network.parameters[:] = 3e38
+    model.save("models/model.npz", [3], [network])
+    nothing_unfamiliar(network).save("reports/familiarity.npz")
+    assert run("in/a.png").output == (
+        "predict: models/model.npz: its outputs are not finite; run the pipeline again\n"
+    )
 
 
 def test_without_a_model_it_says_so(folder):

@@ -26,6 +26,7 @@ def test_a_description_comes_back(tmp_path):
     write_dataset_description(tmp_path / "dataset.json", description)
     assert read_dataset_description(tmp_path / "dataset.json") == description
     assert json.loads((tmp_path / "dataset.json").read_bytes())["classes"] == ["お", "き"]
+    assert "お" in (tmp_path / "dataset.json").read_text(encoding="utf-8")  # as people write it
 
 
 @pytest.mark.parametrize(
@@ -54,7 +55,7 @@ def test_anything_else_is_refused_in_one_line(tmp_path, text):
 
 def test_bytes_that_are_not_text_are_refused(tmp_path):
     (tmp_path / "dataset.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="not JSON"):
+    with pytest.raises(InputError, match="not in UTF-8"):
         read_dataset_description(tmp_path / "dataset.json")
     with pytest.raises(InputError, match="not found"):
         read_dataset_description(tmp_path / "other.json")

@@ -11,6 +11,7 @@ import sys
 import tarfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -119,6 +120,25 @@ class TestServers:
         server = serve(lambda handler, name: handler.send_error(500))
         refused(dataset([server.url]), tmp_path, server.url, "answers 500")
         assert len(server.asked) == PATIENCE.attempts
+
+    def test_a_proxy_that_refuses(self, serve, tmp_path, monkeypatch):
+        monkeypatch.setenv("HTTPS_PROXY", serve(right).url)  # knows no CONNECT
+        why = "the proxy does not let us through"
+        refused(dataset(["https://mnist.invalid/"]), tmp_path, f"https://mnist.invalid/: {why}")
+
+    def test_a_server_that_failed_twice_is_not_asked_for_the_other_files(self, serve, tmp_path):
+        server = serve(lambda handler, name: handler.send_error(500))
+        refused(dataset([server.url]), tmp_path, server.url, patience=PATIENCE._replace(attempts=2))
+        assert len(server.asked) == 2
+
+    def test_unless_told_otherwise_asked_three_times_after_pauses_that_double(
+        self, serve, tmp_path, monkeypatch
+    ):
+        server, pauses = serve(lambda handler, name: handler.send_error(500)), []
+        monkeypatch.setattr("mnistcore.data.download.time", SimpleNamespace(sleep=pauses.append))
+        with pytest.raises(InputError, match="answers 500"):
+            fetch(dataset([server.url]), tmp_path)
+        assert len(server.asked) == 3 and pauses == [0.5, 1.0]
 
     @pytest.mark.fault(
         "Fetch",
@@ -761,3 +781,16 @@ class TestTable:
         read = [idx.read(tmp_path / NAMES[i]) for i in (0, 2, 1, 3)]
         assert [len(part) for part in read] == [1203, 594, 1203, 594]
         assert all(np.array_equal(a.reshape(b.shape), b) for a, b in zip(read, parts, strict=True))
+
+
+def test_a_refusal_says_whether_it_was_a_redirect_that_led_there():
+    assert urls.refusal("http://a.example/x") == "only https, file, and http to this machine are allowed"
+    assert urls.refusal("http://a.example/x", "https://b.example/") == (
+        "redirects to http://a.example/x, but only https, file, and http to this machine are allowed"
+    )
+
+
+def test_a_url_is_shown_whole_up_to_120_characters():
+    url = "https://a.example/" + "x" * 102
+    assert urls.shown(url) == url
+    assert urls.shown(url + "x") == url[:-1] + "…"

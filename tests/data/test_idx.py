@@ -230,6 +230,16 @@ class TestGzip:
         tracemalloc.stop()
         assert peak < 5 * gzipped.PIECE
 
+    def test_a_dimension_that_takes_more_than_32_bits(self):
+        with pytest.raises(idx.IdxError, match=r"a dimension of 4,294,967,296; IDX counts to 4,294,967,295"):
+            idx.encode(np.zeros((0, 1 << 32), "u1"))
+
+    def test_more_than_1_gib_is_refused_by_its_header(self):
+        with pytest.raises(
+            idx.IdxError, match=r"1,073,741,836 bytes decompressed; the limit is 1,073,741,824$"
+        ):
+            idx.decode(gzip.compress(header(8, 1 << 10, 1 << 20)))
+
     def test_pieces_cut_anywhere_give_the_same(self):
         whole = gzip.compress(self.data[:7]) + gzip.compress(self.data[7:])
         for size in (1, 2, 7, 100):

@@ -131,7 +131,8 @@ def check(case: dict, seed: int, masks: dict, monkeypatch) -> None:
     per_epoch = len(
         steps_of(Settings(epochs=1, batch_size=case["batch_size"], remainder=case["remainder"]), 0)
     )
-    rate = 0.03 / (case["batch_size"] if case["reduction"] == "sum" else 1)
+    # Small enough that no linear network diverges, of which the engine would say so and the textbook would not.
+    rate = 0.003 / (case["batch_size"] if case["reduction"] == "sum" else 1)
     of_engine, of_textbook = optimizer(case["optimizer"], rate)
     settings = Settings(
         epochs=math.ceil(STEPS / per_epoch),

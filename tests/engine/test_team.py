@@ -59,6 +59,17 @@ def test_only_the_first_process_leaves(forked):
     assert len(forked) == 2 and _none_is_left(forked)
 
 
+def test_another_process_goes_no_further_than_the_block():
+    further = shared_memory.zeros((), np.int64)
+    with Team(2) as team:
+        if team.leads:
+            time.sleep(0.2)
+    if not team.leads:
+        further[...] = 1
+        os._exit(0)
+    assert not further
+
+
 def test_a_signal_that_comes_while_the_team_forms_leaves_no_process(forked, monkeypatch):
     fork = os.fork
 

@@ -7,6 +7,7 @@ import time
 import numpy as np
 import pytest
 
+from mnistcore.engine.evaluator import Evaluator
 from mnistcore.engine.team import Team
 from mnistcore.network.network import Dense, Network
 from mnistcore.training.optimizers import Momentum
@@ -93,3 +94,23 @@ def test_workers_train_a_network_over_parameters_of_the_callers_own(blobs, fresh
     for network, workers in zip(networks, (1, 2), strict=True):
         train(network, blobs(230, 200, 10, "float32"), Settings(epochs=1, batch_size=100), workers=workers)
     assert np.array_equal(networks[0].parameters, own)
+
+
+@pytest.mark.parametrize("slow_leader", [True, False])
+def test_an_evaluation_ends_when_all_have_added_up_and_read_the_sums(blobs, fresh, slow_leader, monkeypatch):
+    network, both, barrier = fresh(), (blobs(300), blobs(300, seed=1)), Team.barrier
+    expected = [Evaluator(Team(1), 3).evaluate(network, some.images, some.labels) for some in both]
+
+    def late(team):
+        if team.leads is not slow_leader:
+            time.sleep(0.02)  # the other one adds up late
+        barrier(team)
+        if team.leads is slow_leader:
+            time.sleep(0.02)  # this one reads late
+
+    monkeypatch.setattr("mnistcore.engine.evaluator.CHUNK", 50)
+    monkeypatch.setattr(Team, "barrier", late)
+    evaluator = Evaluator(team := Team(2), 3)
+    with team:
+        results = [evaluator.evaluate(network, some.images, some.labels) for some in both]
+    assert results == pytest.approx(np.array(expected), rel=1e-12)

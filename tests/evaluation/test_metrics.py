@@ -141,3 +141,8 @@ def test_rounding_reaches_every_float_and_nothing_else():
         "a": [0.333333, 2],
         "b": {"c": "1/3", "d": 0.25},
     }
+
+
+def test_of_a_class_of_one_example_read_right_precision_and_recall_are_1():
+    precision, recall = metrics.precision_and_recall(np.eye(3, dtype=int))
+    assert precision.tolist() == recall.tolist() == [1, 1, 1]

@@ -12,6 +12,8 @@ import pytest
 from mnistcore.data.description import DatasetDescription
 from mnistcore.data.normalization import Normalizer
 from mnistcore.errors import InputError
+from mnistcore.evaluation.metrics import per_class, summary
+from mnistcore.evaluation.metrics_file import write_metrics
 from mnistcore.network import model
 from mnistcore.network.activations import ACTIVATIONS
 from mnistcore.network.initializers import Normal
@@ -109,7 +111,10 @@ def project(tmp_path):
     normalizer("float32", np.random.default_rng(4)).save(processed / "normalizer.npz")
     (processed / "dataset.json").write_text(json.dumps(asdict(DESCRIPTION)), "utf-8")
     (tmp_path / "reports").mkdir()
-    (tmp_path / "reports" / "metrics.json").write_text('{"test": {"accuracy": 0.5, "errors": 7}}', "utf-8")
+    labels, half = np.zeros(14, int), np.arange(14) % 2
+    scores = summary(labels, half, np.full(14, 0.5), 0.7, len(DESCRIPTION.classes), 5)
+    test = scores | {"per_class": per_class(labels, half, DESCRIPTION.classes)}
+    write_metrics(tmp_path / "reports" / "metrics.json", {"train": scores, "test": test})
     return tmp_path
 
 
@@ -134,7 +139,8 @@ def test_the_command_writes_a_whole_and_told_model_twice_the_same(project):
     assert (shapes["probabilities"], shapes["label"]) == (["N", 3], ["N"])
     told = {entry.key: entry.value for entry in exported.metadata_props}
     assert json.loads(told["classes"]) == list(CLASSES) and told["data_set"] == "letters"
-    assert json.loads(told["metrics"]) == {"accuracy": 0.5, "errors": 7}
+    metrics = json.loads(told["metrics"])
+    assert (metrics["accuracy"], metrics["errors"]) == (0.5, 7)
     hashed = subprocess.check_output(["sha256sum", "models/model.npz"], cwd=project, text=True)
     assert told["sha256 of model.npz"] == hashed.split()[0]
     graph = exported.graph

@@ -311,3 +311,178 @@ def test_another_current_folder(folder: Path, tmp_path: Path) -> None:
     finished = script("batch", tmp_path)
     assert finished.returncode == 2
     assert finished.stderr == "batch: params.yaml: not found; run this in a folder that has one\n"
+
+
+def told(finished: subprocess.CompletedProcess, stage: str) -> str:
+    """The one line of a stage that has ended with status 2."""
+    lines = [line for line in finished.stderr.splitlines() if " examples; epoch " not in line]
+    assert finished.returncode == 2 and len(lines) == 1 and lines[0].startswith(f"{stage}: "), finished.stderr
+    return lines[0]
+
+
+@pytest.mark.fault(
+    "The machine",
+    "standard output, error, or all streams closed, each stage",
+    "it works; nothing is printed into a file that is opened next",
+)
+@pytest.mark.parametrize(
+    "closed",
+    [">&- 2>&-", *(pytest.param(c, marks=pytest.mark.slow) for c in (">&-", "2>&-", "<&- >&- 2>&-"))],
+)
+@pytest.mark.parametrize(
+    "stage", ["train", *(pytest.param(s, marks=pytest.mark.slow) for s in STAGES[1:] if s != "train")]
+)
+def test_closed_streams(folder: Path, stage: str, closed: str) -> None:
+    if stage != "plot":
+        before = outputs(stage)
+        for name in before:
+            if "curves" not in name:
+                Path(name).unlink()
+    finished = subprocess.run(
+        ["bash", "-c", f'exec "$0" "$1" {closed}', sys.executable, ROOT / "stages" / f"{stage}.py"],
+        cwd=folder, timeout=120, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert finished.returncode == 0
+    assert Path("reports/index.html").exists() if stage == "plot" else outputs(stage) == before
+
+
+@pytest.mark.fault(
+    "The machine", "a full disk behind standard output and error", "it works, and ends with status 2"
+)
+def test_streams_that_are_full(folder: Path) -> None:
+    before = outputs("batch")
+    shutil.rmtree(OUTPUTS["batch"])
+    with open("/dev/full", "w") as full:
+        finished = subprocess.run(
+            [sys.executable, ROOT / "stages/batch.py"],
+            cwd=folder,
+            timeout=60,
+            check=False,
+            stdout=full,
+            stderr=full,
+        )
+    assert finished.returncode == 2
+    assert outputs("batch") == before
+
+
+@pytest.mark.fault(
+    "The machine",
+    "120 or 200 MB of memory (`ulimit -v`), train and plot",
+    "it works, or `…: out of memory; nothing under a final name was changed`",
+)
+@pytest.mark.parametrize(
+    ("stage", "megabytes"),
+    [
+        pytest.param(*pair, marks=pytest.mark.slow)
+        for pair in (("train", 120), ("train", 200), ("plot", 120), ("plot", 200), ("plot", 300))
+    ],
+)
+def test_little_memory(folder: Path, stage: str, megabytes: int) -> None:
+    before = everything()
+    limit = megabytes << 20
+    finished = script(
+        stage, folder, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    )
+    if finished.returncode:
+        # A library that finds no memory for one of its own imports may warn before.
+        assert finished.returncode == 2
+        assert (
+            finished.stderr.splitlines()[-1]
+            == f"{stage}: out of memory; nothing under a final name was changed"
+        )
+        assert "Traceback" not in finished.stderr
+        assert before.items() <= everything().items()
+    assert not partials()
+
+
+@pytest.mark.fault(
+    "The machine",
+    "ten open files (`ulimit -n`), train and evaluate",
+    "it works, or `…: …: Too many open files`; the next run is right",
+)
+@pytest.mark.parametrize("stage", ["evaluate", pytest.param("train", marks=pytest.mark.slow)])
+def test_few_open_files(folder: Path, stage: str) -> None:
+    before = outputs(stage)
+    finished = script(stage, folder, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (10, 10)))
+    if finished.returncode:
+        assert told(finished, stage).endswith(os.strerror(errno.EMFILE))
+    assert not partials()
+    works(stage)
+    assert outputs(stage) == before
+
+
+@pytest.mark.fault("The machine", "no process or thread beyond the first (`ulimit -u 1`), train", "it works")
+def test_no_second_process_or_thread(folder: Path) -> None:
+    if os.getuid() or not shutil.which("setpriv"):
+        pytest.skip("needs root, who is not limited, and setpriv, with which it becomes somebody else")
+    before = outputs("train")
+    shutil.rmtree("models")
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, 65534, -1)
+    reads = ["--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"]  # the code, wherever it is
+    finished = subprocess.run(
+        ["setpriv", "--reuid", "65534", *reads, "bash", "-c", 'ulimit -u 1; exec "$0" "$1" --workers 2', sys.executable, ROOT / "stages/train.py"],
+        cwd=folder, env=os.environ | {"HOME": str(folder)}, timeout=60, check=False, capture_output=True, text=True,
+    )  # fmt: skip
+    assert finished.returncode == 0, finished.stderr
+    assert outputs("train") == before
+
+
+@pytest.mark.fault("The machine", "`MPLBACKEND=nonsense`", "it works")
+@pytest.mark.slow
+def test_a_backend_that_does_not_exist(folder: Path) -> None:
+    finished = script("plot", folder, env={"MPLBACKEND": "nonsense"})
+    assert finished.returncode == 0, finished.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere, a network is trained by one process")
+@pytest.mark.fault(
+    "The machine",
+    "the images cut short while train reads them, with one process and with two",
+    "`train: a file became shorter while it was read; run the stages before again`, or `train: training: a worker ended: …`",
+)
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_images_cut_short_while_they_are_read(folder: Path, workers: str) -> None:
+    model = Path("models/model.npz").read_bytes()
+    Path("params.yaml").write_text(PARAMETERS.replace("epochs: 2", "epochs: 100000\n  checkpoint_seconds: 0"))
+    process = subprocess.Popen(
+        [sys.executable, ROOT / "stages/train.py", "--workers", workers],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not Path("checkpoints/seed-0.npz").exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.truncate("data/batches/train/images.npy", 0)
+    _, err = process.communicate(timeout=60)
+    line = told(subprocess.CompletedProcess([], process.returncode, "", err), "train")
+    assert "a file became shorter while it was read" in line or "a file may have become shorter" in line
+    assert Path("models/model.npz").read_bytes() == model
+
+
+@pytest.mark.fault(
+    "The machine",
+    "links that lead elsewhere, and a pipe, in the places of the curves that DVCLive writes",
+    "they are replaced; the files elsewhere are not touched",
+)
+def test_links_in_the_places_of_the_curves(folder: Path, tmp_path: Path) -> None:
+    before = {name: content for name, content in everything().items() if name.startswith("reports/curves")}
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "mine").write_bytes(b"mine")
+    for name in ("metrics.json", "params.yaml", "plots/metrics/train/loss.tsv"):
+        Path("reports/curves", name).unlink()
+    Path("reports/curves/metrics.json").symlink_to(outside / "mine")
+    os.link(outside / "mine", "reports/curves/params.yaml")
+    os.mkfifo("reports/curves/plots/metrics/train/loss.tsv")
+    works("train")
+    shutil.rmtree("reports/curves")
+    Path("reports/curves").symlink_to(outside)
+    os.makedirs("checkpoints")
+    Path("checkpoints/curves").symlink_to(outside)
+    works("train")
+    assert [path.read_bytes() for path in outside.iterdir()] == [b"mine"]
+    assert before == {
+        name: content for name, content in everything().items() if name.startswith("reports/curves")
+    }

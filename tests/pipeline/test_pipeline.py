@@ -107,8 +107,21 @@ def test_two_commits_are_compared_where_there_is_no_cache(project, tmp_path):
         ("HEAD~1", "train/loss.tsv"): 2,
         ("HEAD~1", "validation/loss.tsv"): 2,
     }
-    cells = plots["data"]["Confusion matrix"][0]["content"]["data"]["values"]
+    matrix = plots["data"]["Confusion matrix"][0]["content"]
+    cells = matrix["data"]["values"]
     assert len(cells) == 2 * 594 and {"actual", "predicted"} <= set(cells[0])
+    coloured = next(layer for layer in matrix["spec"]["layer"] if layer["mark"] == "rect")
+    assert coloured["transform"] == [{"filter": "!datum.right"}]  # a template of our own: errors alone
+
+
+def test_no_figure_is_shown_twice():
+    """`dvc plots show` draws what a stage has under `plots:`, and once more what stands at the top level."""
+    pipeline = YAML().load((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+    of_stages = [
+        path for stage in pipeline["stages"].values() for one in stage.get("plots", []) for path in one
+    ]
+    at_the_top = [one if isinstance(one, str) else next(iter(one)) for one in pipeline["plots"]]
+    assert of_stages and not set(of_stages) & set(at_the_top)
 
 
 def test_experiments_run_at_once_or_from_the_queue_and_are_compared(project):
@@ -203,7 +216,7 @@ def test_the_summary_of_nothing_is_one_line(prepared, tmp_path, text):
     here = Project(tmp_path)
     here.environment["PYTHONPATH"] = str(prepared.path)
     output = here.run(sys.executable, "-m", "commands.summary", status=2)
-    assert output.count("\n") == 1 and "metrics.json" in output and "dvc repro" in output
+    assert output.count("\n") == 1 and "metrics.json" in output and "run evaluate" in output
 
 
 def test_the_same_bytes_wherever_and_however_evaluate_and_plot_run(prepared, tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from dvc_checks.commands import Program
-from dvc_checks.imports import walk
+from dvc_checks.imports import Code, walk
 from mnistcore.data.datasets import TABLE
 from stages.parameters import STAGES
 
@@ -121,7 +121,9 @@ def programs() -> list[str]:
     "nothing of the kind is there",
 )
 def test_nothing_forbidden_is_imported(program: str) -> None:
-    found = walk(Program("script", program, "."), ROOT, ROOT, [".", "checks"])
+    code = Code(ROOT, ROOT)
+    code.roots = [".", "checks"]
+    found = walk(Program("script", program, "."), code)
     files = {file for file in found.files if file.endswith(".py")} | {program}
     assert len(files) > 1 or program == "commands/summary.py"
     problems = [

@@ -65,7 +65,8 @@ def test_importing_the_network_is_quick(numpy_alone: Path, tmp_path: Path) -> No
     def best(module: str) -> float:
         return min(float(run(numpy_alone, CPU_SECONDS.format(module), tmp_path)) for _ in range(5))
 
-    assert best("mnistcore.network.model") < 0.2
+    seconds = best("mnistcore.network.model")
+    assert seconds < 0.2 or seconds < 1.5 * best("numpy")  # a busy machine takes longer for NumPy, too
 
 
 def modules_of(room: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import re
 from unittest.mock import patch
 
 import numpy as np
@@ -10,22 +11,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from PIL import Image
 
+from mnistcore.data import datasets
 from mnistcore.evaluation import metrics
 from mnistcore.report import figures
 
 DIGITS = tuple("0123456789")
-GARMENTS = (
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-)
+GARMENTS = datasets.TABLE["fashion-mnist"].description.classes
 LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 
 
@@ -148,10 +139,12 @@ def test_the_matrix_shows_every_count_and_leaves_empty_cells_empty():
     counts = np.array([[1234, 0, 7], [0, 9, 0], [31, 0, 50]])
     axes = figures.confusion(counts, "abc").axes[0]
     shown = {
-        (round(text.get_position()[1]), round(text.get_position()[0])): text.get_text() for text in axes.texts
+        (round(text.get_position()[1]), round(text.get_position()[0])): text.get_text()
+        for text in axes.texts
+        if text.get_text() not in ("is ↓", "taken for →")
     }
     assert shown == {(0, 0): "1,234", (0, 2): "7", (1, 1): "9", (2, 0): "31", (2, 2): "50"}
-    assert axes.get_xlabel() == "predicted" and axes.get_ylabel() == "actual"
+    assert {"is ↓", "taken for →"} < {text.get_text() for text in axes.texts}
 
 
 def test_bars_hang_from_all_down_to_precision_and_recall():
@@ -189,3 +182,37 @@ def test_first_layer_shows_the_strongest_units_first():
     weights[:, 150], weights[:, 3] = 5.0, -3.0
     image = figures.first_layer(weights, (2, 2)).axes[0].images[0].get_array()
     assert np.all(image[:2, :2] == 5.0) and np.all(image[:2, 3:5] == -3.0)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "ticks"),
+    [
+        (1, 1, [1]),
+        (1, 4, [1, 2, 3, 4]),
+        (1, 12, [1, 3, 6, 9, 12]),
+        (1, 30, [1, 10, 20, 30]),
+        (5, 9, [5, 6, 7, 8, 9]),
+        (1, 300, [1, 100, 200, 300]),
+    ],
+)
+def test_ticks_of_epochs(first, last, ticks):
+    assert figures.whole_ticks(first, last) == ticks
+
+
+def test_a_scale_in_per_cent_has_as_many_decimals_everywhere():
+    assert figures.percent_decimals([0.98, 0.985, 0.99]) == 1
+    assert figures.percent_decimals([0.5, 0.6]) == 0
+    assert figures.percent_decimals([0.9825, 1]) == 2
+
+
+def test_the_figures_have_the_colours_and_the_fonts_of_the_page():
+    style = (figures.TEMPLATE / "report.css").read_text(encoding="utf-8")
+    light = dict(re.findall(r"--(\w+): (#[0-9a-f]{6});", style[: style.index("@media")]))
+    names = {"paper": "PAPER", "ink": "INK", "muted": "FAINT", "rule": "RULE", "faint": "PALE"}
+    names |= {"blue": "BLUE", "orange": "ORANGE", "heat": "HEAT"}
+    assert {name: getattr(figures, names[name]) for name in names} == {name: light[name] for name in names}
+    assert f'--sans: "{figures.SANS[0]}"' in style and f'--serif: "{figures.SERIF[0]}"' in style
+    figure = figures.confusion(np.eye(3, dtype=int), "abc")
+    figure.draw_without_rendering()
+    fonts = {text.get_fontproperties().get_name() for text in figure.texts + figure.axes[0].texts}
+    assert fonts == {figures.SANS[0], figures.SERIF[0]}

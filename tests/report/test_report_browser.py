@@ -9,6 +9,7 @@ they fail without it.
 import base64
 import hashlib
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -17,13 +18,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from drawn_paths import HANDS, KINDS, drawings, european_ones
+from firefox import Firefox
 from PIL import Image
 from report_page import any_network, blots, make, trained_on_digits
 
-from mnistcore.data.normalization import Normalizer
+from mnistcore.data import datasets
+from mnistcore.data.normalization import Normalizer, divide
 from mnistcore.network import model
 from mnistcore.network.network import Dense
-from mnistcore.report import framing
+from mnistcore.report import familiarity, framing
 
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "reports" / "index.html"
@@ -78,16 +82,25 @@ def visit(browser):
     """Open a file in a page of its own; in the end it has complained of nothing and asked for nothing."""
     contexts, complaints = [], []
 
-    def open_page(path, look="light"):
-        context = browser.new_context(**LOOKS[look])
+    def open_page(path, look="light", **more):
+        context = browser.new_context(**LOOKS[look] | more)
         contexts.append(context)
         page = context.new_page()
-        page.on("console", lambda message: complaints.append(f"{message.type}: {message.text}"))
+        page.on(
+            "console",
+            lambda message: (
+                "willReadFrequently"
+                in message.text  # it is the tests that read the pad's canvas again and again
+                or complaints.append(f"{message.type}: {message.text}")
+            ),
+        )
         page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
         page.on(
             "request", lambda request: request.url.startswith("file:") or complaints.append(request.url[:99])
         )
         page.goto(Path(path).as_uri())
+        if more.get("java_script_enabled", True):
+            page.evaluate("document.fonts.ready.then(() => true)")
         return page
 
     yield open_page
@@ -160,6 +173,20 @@ def draw(page, strokes):
         for point in points[1:]:
             page.mouse.move(*point, steps=4)
         page.mouse.up()
+
+
+def ink_on(page):
+    """How many pixels of the pad's canvas are not empty."""
+    return page.evaluate("""() => {
+        const pad = document.getElementById("pad");
+        const { data } = pad.getContext("2d").getImageData(0, 0, pad.width, pad.height);
+        return data.filter((value, at) => at % 4 === 3 && value).length;
+    }""")
+
+
+def drawn(page):
+    """The strokes on the pad, lists of points in parts of its side."""
+    return page.evaluate("report.shown().strokes")
 
 
 # ---- What it computes
@@ -248,6 +275,163 @@ def test_the_automated_accessibility_check_finds_nothing(visit, digits, axe, loo
     assert len(found["passes"]) > 30
 
 
+WIDTHS = (320, 375, 768, 1024, 1280, 1440, 1920)
+UNREADABLE = Path(__file__).with_name("unreadable.js").read_text(encoding="utf-8")
+OPEN = "document.querySelectorAll('details').forEach(one => { one.open = true; })"
+
+
+def readable(page):
+    for look in ("light", "dark"):
+        page.emulate_media(color_scheme=look)
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            complaints, texts = page.evaluate(UNREADABLE)
+            assert complaints == [] and texts > 300, f"{look}, {width} pixels"
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 688, "height": 900})  # A4 without its margins
+    complaints, texts = page.evaluate(UNREADABLE)
+    assert complaints == [] and texts > 300, "in print"
+
+
+def test_no_text_is_cut_off_or_covered_at_any_width_in_any_theme_or_in_print(visit, digits):
+    page = visit(digits[-1])
+    page.evaluate(OPEN)
+    readable(page)
+    page.emulate_media(media="screen")
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.add_style_tag(content=".numbers th { min-width: 30rem; } h1 .of { margin-top: -4rem; }")
+    complaints = page.evaluate(UNREADABLE)[0]
+    assert any("is cut off by" in one for one in complaints)
+    assert any("lie on each other" in one for one in complaints)
+
+
+def test_names_of_classes_are_readable_too(visit, tmp_path):
+    names = datasets.TABLE["fashion-mnist"].description.classes
+    images, network = (blots(300) / 255).astype(np.float32), any_network([Dense(20), Dense(10, "softmax")])
+    made = make(
+        tmp_path / "index.html", network, images, np.arange(300) % 10, name="fashion-mnist", classes=names
+    )
+    page = visit(made)
+    page.evaluate(OPEN)
+    for width in (320, 768, 1280):
+        page.set_viewport_size({"width": width, "height": 900})
+        assert page.evaluate(UNREADABLE)[0] == [], width
+
+
+def colours(page, selector):
+    """The colours behind the elements, each once."""
+    ask = "all => [...new Set(all.map(one => getComputedStyle(one).backgroundColor))]"
+    return page.locator(selector).evaluate_all(ask)
+
+
+def test_it_prints_light_with_bars_and_heat_and_without_what_only_a_screen_can(visit, digits):
+    page = visit(digits[-1])
+    heat, bars = len(colours(page, "#matrix button:not(.right)")), colours(page, ".mistake .bar i")
+    page = visit(digits[-1], "dark")
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(29, 27, 24)"
+    assert len(colours(page, "#matrix button:not(.right)")) == heat > 1
+    assert colours(page, ".mistake .bar i") == bars
+    keeps = "all => all.every(one => getComputedStyle(one).printColorAdjust === 'exact')"
+    assert page.locator(".bar i, #matrix button").evaluate_all(keeps)
+    whole = "all => all.every(one => getComputedStyle(one).breakInside === 'avoid')"
+    assert page.locator("figure, .matrix-and-cell, .mistake, .calibration").evaluate_all(whole)
+    for hidden in ("#pad", ".slider", "#cell", "nav"):
+        assert not page.locator(hidden).is_visible()
+    assert page.locator(".numbers").first.is_visible()  # although its details are closed
+
+
+def test_forced_colours_keep_bars_and_heat(visit, digits):
+    for look in ("light", "dark"):
+        page = visit(digits[-1], look, forced_colors="active")
+        assert len(colours(page, "#matrix button:not(.right)")) > 1
+        (bar,), (behind,) = colours(page, ".mistake .bar"), colours(page, ".best .right .bar i")
+        assert bar != behind
+        (ink,) = page.locator("#matrix button:not(.right)").evaluate_all(
+            "all => [...new Set(all.map(one => getComputedStyle(one).color))]"
+        )
+        assert ink == "rgb(0, 0, 0)"  # on light orange, whatever the reader's colours are
+
+
+def test_without_javascript_no_dead_pad_is_left(visit, digits):
+    page = visit(digits[-1], java_script_enabled=False)
+    assert "need JavaScript" in page.locator("body").inner_text()
+    for dead in ("#pad", "#errors", ".slider", "#cell", "canvas >> nth=0"):
+        assert not page.locator(dead).is_visible()
+    assert page.locator("#matrix").is_visible() and page.locator(".mistake").first.is_visible()
+
+
+@pytest.mark.parametrize("size", [(844, 390), (568, 320)])
+def test_a_phone_on_its_side_shows_the_pad_and_what_it_reads(visit, digits, size):
+    page = visit(digits[-1], viewport=dict(zip(("width", "height"), size, strict=True)))
+    page.evaluate("document.getElementById('draw-title').scrollIntoView({ behavior: 'instant' })")
+    draw(page, STROKES["1"])
+    for part in ("#pad", "#bars", "#verdict"):
+        area = page.locator(part).bounding_box()
+        assert area["y"] >= 0 and area["y"] + area["height"] <= size[1], part
+
+
+def test_the_errors_by_what_they_are_to_be_chosen_by_mouse_and_keyboard(visit, digits):
+    network, images, labels, path = digits
+    page, predicted = visit(path), network.predict(images)
+    for kind in page.locator("#errors li").all():
+        actual = int(kind.locator(".name").inner_text())
+        rows = np.flatnonzero((labels == actual) & (predicted != actual))
+        told = kind.locator("button").evaluate_all("all => all.map(one => one.ariaLabel)")
+        assert told == [f"Test image {row}: {actual} taken for {predicted[row]}" for row in rows]
+    assert page.locator("#errors button[tabindex='0']").count() == 1
+    page.locator("#errors button").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    assert page.locator("#errors button").nth(1).get_attribute("aria-pressed") == "true"
+    row = (
+        page.locator("#errors button").nth(1).get_attribute("aria-label").split(":")[0].removeprefix("Test ")
+    )
+    assert row in page.locator("#verdict").inner_text()
+
+
+def test_a_mistake_that_is_chosen_leads_to_the_pad_and_back(visit, digits):
+    page = visit(digits[-1], reduced_motion="reduce")
+    chosen = page.locator(".mistake").last
+    chosen.scroll_into_view_if_needed()
+    before = page.evaluate("scrollY")
+    chosen.click()
+    assert page.evaluate("scrollY") == before > 1000
+    assert page.locator("#placed-said").inner_text() == page.locator("#verdict").inner_text()
+    page.get_by_role("button", name="See it on the pad").click()
+    assert page.locator("#pad").bounding_box()["y"] >= 0 and page.evaluate("scrollY") < 300
+    page.get_by_role("button", name="Back to where I was").click()
+    assert page.evaluate("scrollY") == before and not page.locator("#placed").is_visible()
+    assert page.evaluate("document.activeElement.className") == "mistake"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_in_firefox(tmp_path, digits, dark):
+    found = shutil.which("firefox") or shutil.which("firefox-esr")
+    if not found:
+        without("no firefox on this machine", "REQUIRE_FIREFOX")
+    firefox = Firefox(found, tmp_path, dark)
+    try:
+        firefox.open(digits[-1])
+        firefox.evaluate(f"{OPEN} ?? 0")
+        for width in WIDTHS:
+            firefox.resize(width)
+            complaints, texts = firefox.evaluate(f"({UNREADABLE})()")
+            assert complaints == [] and texts > 300, width
+        assert firefox.evaluate("getComputedStyle(document.body).color") == (
+            "rgb(236, 231, 220)" if dark else "rgb(29, 27, 24)"
+        )
+        network, images, _, _ = digits
+        pixels = np.rint(images[:50] * 16).astype(np.uint8)
+        argument = json.dumps(sent(pixels))
+        ask = f"({UNPACK})({argument}).map(picture => report.probabilities(picture))"
+        assert np.abs(np.array(firefox.evaluate(ask)) - network.probabilities(images[:50])).max() <= 1e-4
+        assert firefox.complaints == []
+    finally:
+        firefox.close()
+
+
 def shown_rows(page):
     return [
         int(row)
@@ -321,6 +505,14 @@ def test_the_curves_follow_the_slider_and_the_pointer(visit, digits):
     page.mouse.move(area["x"] + area["width"] * 0.98, area["y"] + 50)
     assert page.locator("#epoch-shown").inner_text() == "5"
     assert "96.00" in page.locator(".readout").nth(1).inner_text()
+    page.mouse.move(area["x"] + area["width"] * 0.98, area["y"] + area["height"] + 300)
+    assert page.locator("#epoch-shown").inner_text() == "1"  # the epoch that the slider keeps
+    page.locator("#epoch").focus()
+    page.keyboard.press("End")
+    page.mouse.move(area["x"] + area["width"] * 0.2, area["y"] + 50)
+    assert page.locator("#epoch-shown").inner_text() != "5"
+    page.mouse.move(area["x"] + area["width"] * 0.2, area["y"] + area["height"] + 300)
+    assert page.locator("#epoch-shown").inner_text() == "5"  # the last one
 
 
 # ---- The network that was trained
@@ -332,14 +524,9 @@ def test_a_stroke_drawn_with_the_mouse_is_recognised(visit, committed, character
     draw(page, STROKES[character])
     assert page.locator("#verdict").inner_text().startswith(f"It reads {character}, at ")
     assert page.locator("#bars li.first .name").inner_text() == character
+    assert ink_on(page)
     page.locator("#clear").click()
-    assert page.locator("#bars .value").first.inner_text() == "–"
-    assert (
-        page.evaluate(
-            "document.getElementById('pad').getContext('2d').getImageData(0, 0, 280, 280).data.some(Boolean)"
-        )
-        is False
-    )
+    assert page.locator("#bars .value").first.inner_text() == "–" and not ink_on(page)
 
 
 def test_a_stroke_drawn_with_a_finger_is_recognised(visit, committed):
@@ -386,3 +573,267 @@ def test_the_committed_report_agrees_with_the_trained_network_on_a_thousand_test
         frame = "image => report.frame(Float64Array.from(image, value => value / 255), 28, 28)"
         ask = f"argument => ({UNPACK})(argument).map({frame}).map(picture => Array.from(picture))"
         np.testing.assert_array_equal(page.evaluate(ask, sent(pixels[:200])), pixels[:200])
+
+
+# ---- The pad. By its own functions where a hand makes no difference, else by real events.
+
+ONE = [(0.5, 0.1), (0.5, 0.9)]
+SEEN = "strokes => Array.from(report.seen({ place: null, strokes }))"
+
+
+def test_a_drawing_of_any_size_is_shown_to_the_network_alike(visit, digits):
+    page = visit(digits[-1])
+    for strokes in STROKES.values():
+        large = page.evaluate(SEEN, strokes)
+        for scale, move in ((0.15, 0.1), (0.5, 0.45)):
+            small = [[(scale * x + move, scale * y + move) for x, y in stroke] for stroke in strokes]
+            # but for the canvas, which draws to a part of a pixel
+            assert np.abs(np.subtract(page.evaluate(SEEN, small), large)).max() <= 1
+
+
+def test_undo_redo_and_clear_by_button_and_by_key(visit, digits):
+    page = visit(digits[-1])
+    undo, redo = page.locator("#undo"), page.locator("#redo")
+    told = [page.locator("#verdict").inner_text()]
+    assert undo.get_attribute("aria-disabled") == redo.get_attribute("aria-disabled") == "true"
+    for stroke in STROKES["7"] + STROKES["1"]:
+        draw(page, [stroke])
+        told.append(page.locator("#verdict").inner_text())
+    page.keyboard.press("Escape")
+    assert (drawn(page), page.locator("#verdict").inner_text()) == ([], told[0])
+    assert redo.get_attribute("aria-disabled") == "true"
+    for back, count in (
+        (undo.click, 2),
+        (lambda: page.keyboard.press("Control+z"), 1),
+        (undo.click, 0),
+        (lambda: page.keyboard.press("Control+z"), 0),
+    ):
+        back()
+        assert (len(drawn(page)), page.locator("#verdict").inner_text()) == (count, told[count])
+    assert undo.get_attribute("aria-disabled") == "true"
+    for forth, count in ((redo.click, 1), (lambda: page.keyboard.press("Control+Shift+Z"), 2)):
+        forth()
+        assert (len(drawn(page)), page.locator("#verdict").inner_text()) == (count, told[count])
+    page.keyboard.press("Control+y")
+    assert drawn(page) == []
+    page.keyboard.press("Control+z")
+    draw(page, [ONE])  # a new stroke: nothing is left to be redone
+    page.keyboard.press("Control+y")
+    assert len(drawn(page)) == 3
+
+
+def test_a_tap_leaves_a_dot(visit, digits):
+    page = visit(digits[-1])
+    page.locator("#pad").click(position={"x": 70, "y": 70})
+    assert len(drawn(page)) == 1 and ink_on(page) > 50
+    assert np.count_nonzero(page.evaluate(SEEN, [[[0.3, 0.3]]])) > 20
+
+
+def test_a_second_finger_does_not_draw(visit, digits):
+    page = visit(digits[-1], "phone")
+    page.locator("#pad").scroll_into_view_if_needed()
+    area, session = page.locator("#pad").bounding_box(), page.context.new_cdp_session(page)
+
+    def touch(kind, *places):
+        points = [
+            {"x": area["x"] + x * area["width"], "y": area["y"] + y * area["height"], "id": number}
+            for number, (x, y) in enumerate(places)
+        ]
+        session.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+
+    touch("Start", (0.3, 0.2))
+    touch("Move", (0.3, 0.4))
+    touch("Start", (0.3, 0.4), (0.9, 0.9))
+    touch("Move", (0.3, 0.6), (0.8, 0.9))
+    touch("Move", (0.3, 0.8), (0.9, 0.5))
+    touch("End")
+    (stroke,) = drawn(page)
+    assert np.ptp(stroke, axis=0)[0] < 0.01 and stroke[-1][1] > 0.75
+
+
+def test_a_pen_takes_over_from_the_palm_and_keeps_it_off(visit, digits):
+    page = visit(digits[-1])
+    # no driver has a palm and a pen at once: the events are the page's own
+    page.evaluate("""() => {
+        const pad = document.getElementById("pad"), area = pad.getBoundingClientRect();
+        pad.setPointerCapture = () => {};
+        const send = (kind, pointerType, pointerId, x, y) => pad.dispatchEvent(new PointerEvent(`pointer${kind}`, {
+            pointerType, pointerId, bubbles: true, clientX: area.left + x * area.width, clientY: area.top + y * area.height }));
+        send("down", "touch", 2, 0.9, 0.9);
+        send("move", "touch", 2, 0.8, 0.9);
+        send("move", "pen", 3, 0.3, 0.2);
+        send("down", "pen", 3, 0.3, 0.2);
+        send("move", "touch", 2, 0.7, 0.9);
+        send("move", "pen", 3, 0.3, 0.8);
+        send("up", "touch", 2, 0.7, 0.9);
+        send("up", "pen", 3, 0.3, 0.8);
+        send("down", "touch", 4, 0.9, 0.9);
+        send("up", "touch", 4, 0.9, 0.9);
+    }""")
+    (stroke,) = drawn(page)
+    np.testing.assert_allclose(stroke, [[0.3, 0.2], [0.3, 0.8]], atol=0.01)
+
+
+@pytest.mark.parametrize("density", [1, 1.5, 3])
+def test_the_pad_is_as_fine_as_the_screen(visit, digits, density):
+    page = visit(digits[-1], device_scale_factor=density)
+    assert page.evaluate("document.getElementById('pad').width") == round(
+        density * page.evaluate("document.getElementById('pad').clientWidth")
+    )
+
+
+def test_drawing_by_keyboard(visit, digits):
+    page = visit(digits[-1])
+    page.locator("#pad").focus()
+
+    def press(key, times=1):
+        for _ in range(times):
+            page.keyboard.press(key)
+
+    told = page.locator("#pad-told")
+    press("ArrowUp", 8)
+    assert told.inner_text() == "pen up, 50 across, 18 down" and drawn(page) == []
+    press(" ")
+    press("ArrowDown", 16)
+    assert told.inner_text() == "pen down, 50 across, 82 down"
+    press("Shift+ArrowRight", 2)
+    press(" ")
+    assert told.inner_text() == "pen up, 52 across, 82 down"
+    (stroke,) = drawn(page)
+    np.testing.assert_allclose([stroke[0], stroke[16], stroke[-1]], [(0.5, 0.18), (0.5, 0.82), (0.52, 0.82)])
+    assert (
+        page.locator("#verdict").inner_text() != "The network is inside this page, and runs in your browser."
+    )
+    page.keyboard.down("ArrowLeft")
+    page.keyboard.down("ArrowUp")  # both: aslant
+    assert told.inner_text() == "pen up, 44 across, 78 down"
+
+
+def test_test_images_are_typical_and_hard_ones_are_called_so(visit, digits):
+    network, images, labels, path = digits
+    page, predicted = visit(path), network.predict(images)
+    typical = sorted(int(row) for name in range(10) for row in np.flatnonzero(labels == name)[:4])
+    rows = page.evaluate("report.data.typical.map(place => report.data.rows[place])")
+    assert rows == typical  # the first of each class, so neither easier nor harder than others
+    page.locator("#typical").click()
+    assert (
+        f"this is test image {typical[0]}, and it is {labels[typical[0]]}"
+        in page.locator("#verdict").inner_text()
+    )
+    hard = page.evaluate("report.data.hard.map(place => report.data.rows[place])")
+    assert set(np.flatnonzero(predicted != labels)) <= set(hard) and len(hard) == len(set(hard))
+    page.locator("#hard").click()
+    assert f"this is test image {hard[0]}," in page.locator("#verdict").inner_text()
+    outputs = network.probabilities(images[[hard[0]]])[0]  # the image itself, and not a drawing of it
+    shown = [float(text.rstrip("%\u202f")) for text in page.locator("#bars .value").all_inner_texts()]
+    np.testing.assert_allclose(shown, 100 * outputs, atol=0.06)
+
+
+def test_an_unsure_reading_names_two(visit, tmp_path):
+    network = any_network([Dense(10, "softmax")])
+    network.parameters[...] = 0
+    network.layers[0].biases[[2, 7]] = 3, 3.2
+    images = (blots(30) / 255).astype(np.float32)
+    page = visit(make(tmp_path / "index.html", network, images, np.arange(30) % 10))
+    draw(page, [ONE])
+    assert page.locator("#verdict").inner_text().startswith("Not sure: 7 or 2, at 46.")
+
+
+@pytest.mark.parametrize("hidden", [[Dense(30), Dense(20, "tanh")], []])
+def test_the_page_tells_the_unfamiliar_as_mnistcore_does(visit, tmp_path, hidden):
+    network = any_network([*hidden, Dense(10, "softmax")])
+    pixels = blots(300)
+    images = (pixels / 255).astype(np.float32)
+    fitted = familiarity.fit(network, divide(255, (28, 28), "float32"), images)
+    page = visit(make(tmp_path / "index.html", network, images, np.arange(300) % 10, familiarity=fitted))
+    ask = f"argument => ({UNPACK})(argument).map(picture => report.unfamiliarity(report.forward(picture)))"
+    scores = fitted.score(network, images)
+    np.testing.assert_allclose(page.evaluate(ask, sent(pixels)), scores, rtol=0.01, atol=0.05)
+    draw(page, [ONE])
+    seen = np.array(page.evaluate(SEEN, drawn(page)), np.float32)[None] / 255
+    best = network.predict(seen)[0]
+    strange = fitted.score(network, seen)[0] > 0
+    told = f"This does not look like a digit (nearest: {best})."
+    assert (page.locator("#verdict").inner_text() == told) == strange
+    fitted.judge.layers[-1].biases[0] = 1e6
+    page = visit(make(tmp_path / "index.html", network, images, np.arange(300) % 10, familiarity=fitted))
+    draw(page, [ONE])
+    assert page.locator("#verdict").inner_text() == told
+
+
+# ---- How much of what people draw is read, by the network that was trained
+
+
+def share_read(page, some):
+    """The part of the drawings that is read rightly, by the pad's own functions."""
+    ask = "all => all.map(strokes => report.read(report.seen({ place: null, strokes })).best)"
+    read = [
+        best
+        for at in range(0, len(some), 50)
+        for best in page.evaluate(ask, [one.strokes for one in some[at : at + 50]])
+    ]
+    wrong = sorted((one.digit, best) for one, best in zip(some, read, strict=True) if one.digit != best)
+    print(f"{len(some) - len(wrong)} of {len(some)} read; digits taken for others: {wrong}")
+    return 1 - len(wrong) / len(some)
+
+
+def test_a_few_drawings_of_every_kind_are_read(visit, committed):
+    assert (
+        share_read(visit(committed), [one for kind in KINDS for one in drawings(kind, 1, seed=2)][::3]) >= 0.9
+    )
+
+
+SCREENS = {  # of which hand, in three widths
+    "mouse": {"viewport": {"width": 1280, "height": 900}},
+    "pen": {"viewport": {"width": 768, "height": 1024}, "device_scale_factor": 2},
+    "touch": {"viewport": {"width": 320, "height": 640}, "device_scale_factor": 3, "has_touch": True},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "least"), [("upright", 0.98), ("small", 0.93), ("turned", 0.93)])
+def test_what_people_draw_is_read(visit, committed, kind, least):
+    """300 of each kind: those a tenth to a fifth of the pad in size, and those turned by 30 degrees, apart."""
+    assert share_read(visit(committed), list(drawings(kind, 10, seed=1))) >= least
+
+
+@pytest.mark.slow
+def test_most_european_ones_are_no_seven(visit, committed):
+    assert share_read(visit(committed), list(european_ones(150, seed=1))) >= 0.75
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("hand", HANDS)
+def test_what_a_hand_draws_comes_to_the_pad_as_it_is(visit, committed, hand):
+    """By real events, 60 drawings on a screen of each of three widths."""
+    page = visit(committed, **SCREENS[hand])
+    some = [one for kind in KINDS for one in drawings(kind, 2, seed=3) if one.hand == hand]
+    page.locator("#pad").scroll_into_view_if_needed()
+    area, session = page.locator("#pad").bounding_box(), page.context.new_cdp_session(page)
+
+    def send(kind, x, y):
+        place = {"x": area["x"] + x * area["width"], "y": area["y"] + y * area["height"]}
+        if hand == "touch":
+            name = {"Pressed": "touchStart", "Moved": "touchMove", "Released": "touchEnd"}[kind]
+            points = [] if kind == "Released" else [place]
+            session.send("Input.dispatchTouchEvent", {"type": name, "touchPoints": points})
+        else:
+            event = {
+                "type": f"mouse{kind}",
+                "button": "left",
+                "buttons": int(kind != "Released"),
+                "clickCount": 1,
+            }
+            session.send("Input.dispatchMouseEvent", event | place | {"pointerType": hand})
+
+    right = []
+    for one in some:
+        for stroke in one.strokes:
+            send("Pressed", *stroke[0])
+            for point in stroke[1:]:
+                send("Moved", *point)
+            send("Released", *stroke[-1])
+        assert len(drawn(page)) == len(one.strokes)
+        right.append(one.digit == int(page.locator("#bars li.first .name").inner_text()))
+        page.keyboard.press("Escape")
+    assert np.mean(right) >= 0.95

@@ -152,7 +152,10 @@ def test_predictions_of_other_images_are_refused(here):
 def test_metrics_of_another_run_are_refused(here):
     path = here / "reports/metrics.json"
     metrics = json.loads(path.read_text())
-    metrics["test"]["errors"] += 1
+    scores = metrics["test"]
+    scores["errors"] += 1
+    scores["error_rate"] = scores["errors"] / scores["examples"]
+    scores["accuracy"] = 1 - scores["error_rate"]
     path.write_text(json.dumps(metrics))
     assert "different runs" in run(plot)
 

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from mnistcore.streams import stream
+from mnistcore.textbook import dropout_mask
 from mnistcore.training.dropout import Dropout
 
 
@@ -35,3 +37,20 @@ def test_the_rows_of_a_smaller_batch_are_the_first_ones():
     dropout.draw([whole], 2, 7)
     dropout.draw([part], 2, 7)
     assert np.array_equal(whole[:10], part)
+
+
+def test_the_textbook_s_mask_drops_at_its_rate_and_keeps_the_mean():
+    mask = dropout_mask((64, 500), 0.3, np.random.default_rng(0))
+    assert set(np.unique(mask)) == {0, 1 / 0.7}
+    assert mask.mean() == pytest.approx(1, abs=4 * math.sqrt(0.3 / 0.7 / mask.size))
+
+
+def test_the_masks_come_from_the_words_of_their_stream_16_bits_a_unit():
+    mask = np.empty((3, 6))
+    for step in (0, 1, 5):
+        Dropout([0.25], [6], 3, seed=4, part=2).draw([mask], 7, step)
+        words = stream(4, "dropout", 7, 0, 2).bit_generator.random_raw(
+            5 * 6
+        )  # 18 units, rounded up to 5 words
+        bits = words.view(np.uint16)[20 * step : 20 * step + 18].reshape(3, 6)
+        assert np.array_equal(mask, (bits >= 1 << 14) / 0.75)

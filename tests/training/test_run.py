@@ -160,3 +160,25 @@ def test_impossible_settings_are_refused(blobs, fresh):
         train(fresh(), blobs(), Settings(stopping=Patience(2)))
     with pytest.raises(InputError, match="there are none"):
         train(fresh(), Examples(np.empty((0, 20)), np.empty(0, int)), Settings())
+
+
+def test_a_clipping_that_never_comes_about_changes_nothing_where_layers_widen(blobs, fresh):
+    networks = []
+    for clip_norm in (None, 1e9):
+        network = fresh(hidden=(Dense(3, "tanh"), Dense(60, "tanh")))
+        train(network, blobs(), Settings(epochs=2, batch_size=50, clip_norm=clip_norm))
+        networks.append(network)
+    np.testing.assert_allclose(networks[0].parameters, networks[1].parameters, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize(("batch_size", "reported"), [(64, [64, 64, 64, 8]), (16, [48, 48, 48, 48, 8])])
+def test_progress_is_reported_after_so_many_examples_but_a_batch_at_least(
+    blobs, fresh, batch_size, reported, monkeypatch
+):
+    monkeypatch.setattr("mnistcore.training.run.EXAMPLES", 50)
+    seen = []
+    train(
+        fresh(), blobs(), Settings(epochs=2, batch_size=batch_size),
+        on_progress=lambda examples, note: seen.append((note, examples)),
+    )  # fmt: skip
+    assert seen == [(f"epoch {number}", examples) for number in (1, 2) for examples in reported]

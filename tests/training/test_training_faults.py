@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small import PARAMETERS, line_of, run, works, write_raw, write_tiny_raw
+from small import PARAMETERS, everything, line_of, run, works, write_raw, write_tiny_raw
 
 from mnistcore.network import model
 
@@ -164,3 +164,43 @@ def test_a_last_layer_that_does_not_fit(folder: Path) -> None:
     write_tiny_raw()
     prepare(changed("units: 3", "units: 4"))
     assert line_of("train") == "train: params.yaml: train.layers.1.units: 4, but the data have 3 classes"
+
+
+@pytest.mark.fault(
+    "Killed",
+    "a checkpoint that is damaged, or no checkpoint at all",
+    "`train: checkpoints/seed-0.npz is damaged: not used`, and the same model",
+)
+@pytest.mark.parametrize("content", [b"", b"no zip at all", b"PK\5\6" + bytes(18)])
+def test_a_damaged_checkpoint_is_not_used(folder: Path, content: bytes) -> None:
+    write_tiny_raw()
+    prepare(PARAMETERS)
+    works("train")
+    model_alone = Path("models/model.npz").read_bytes()
+    Path("checkpoints").mkdir()
+    Path("checkpoints/seed-0.npz").write_bytes(content)
+    result = run("train")
+    assert result.exit_code == 0
+    assert "train: checkpoints/seed-0.npz is damaged: not used\n" in result.stderr
+    assert Path("models/model.npz").read_bytes() == model_alone and not Path("checkpoints").exists()
+
+
+@pytest.mark.fault(
+    "Training",
+    "a run that diverges, after one that did not",
+    "the model and the curves of the run before are as they were",
+)
+def test_a_diverged_run_leaves_model_and_curves_as_they_were(folder: Path) -> None:
+    write_tiny_raw()
+    prepare(PARAMETERS)
+    works("train")
+    before = {
+        name: content for name, content in everything().items() if name.startswith(("models", "reports"))
+    }
+    Path("params.yaml").write_text(
+        changed("learning_rate: 0.1", "learning_rate: 1e30").replace("epochs: 2", "epochs: 8")
+    )
+    assert "the loss became" in line_of("train")
+    assert before == {
+        name: content for name, content in everything().items() if name.startswith(("models", "reports"))
+    }

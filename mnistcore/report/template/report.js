@@ -1,5 +1,5 @@
 "use strict";
-// The moving parts of the report. `frame` follows mnistcore/report/framing.py and the
+// The moving parts of the report but the pad, which is in pad.js. `frame` follows mnistcore/report/framing.py and the
 // unpacking follows mnistcore/report/compression.py; a test holds each to its model.
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
@@ -108,11 +108,9 @@
     },
   };
 
-  function probabilities(pixels) {
-    const pick = (values, place) => values[values.length === 1 ? 0 : place];
-    let values = Float64Array.from(pixels, (pixel, place) =>
-      Math.fround(Math.fround(pixel - pick(data.offset, place)) / pick(data.scale, place)));
-    for (const { inputs, units, weights, biases, activation } of unpackNetwork()) {
+  // The values of each layer in turn.
+  function run(layers, values) {
+    return layers.map(({ inputs, units, weights, biases, activation }) => {
       const sums = Float64Array.from(biases);
       for (let input = 0; input < inputs; input++) {
         const value = values[input];
@@ -120,8 +118,27 @@
         for (let unit = 0, at = input * units; unit < units; unit++, at++) sums[unit] += value * weights[at];
       }
       values = activations[activation.startsWith("relu") ? "relu" : activation](sums);
-    }
-    return Array.from(values);
+      return Array.from(values);
+    });
+  }
+
+  // The normalised pixels and the values of each layer in turn, the last ones a number for each class.
+  function forward(pixels) {
+    const pick = (values, place) => values[values.length === 1 ? 0 : place];
+    const values = Array.from(pixels, (pixel, place) =>
+      Math.fround(Math.fround(pixel - pick(data.offset, place)) / pick(data.scale, place)));
+    return [values, ...run(unpackNetwork(), values)];
+  }
+
+  const probabilities = (pixels) => forward(pixels).at(-1);
+
+  // Above zero, a picture is unlike those the network was trained on, as mnistcore/report/familiarity.py has it.
+  let judge = null;
+
+  function unfamiliarity([pixels, ...layers]) {
+    judge ??= data.judge.map((layer) => unpackLayer(layer, layer.text));
+    const hidden = layers.length > 1 ? layers.slice(0, -1).flat() : pixels;
+    return run(judge, hidden.slice(-judge[0].inputs)).at(-1)[0];
   }
 
   // ---- Framing: ink from 0 to 1 becomes a picture as the data set has them; null when there is none.
@@ -208,150 +225,85 @@
 
   const percent = (value) => value < 1 && value >= 0.9995 ? ">99.9\u202f%" : `${(100 * value).toFixed(1)}\u202f%`;
 
-  // ---- All errors side by side, in as many columns as the page is wide.
-
-  function drawErrors() {
-    const canvas = byId("errors"), wide = canvas.clientWidth, cell = 32, density = Math.min(window.devicePixelRatio || 1, 2);
-    const wrong = data.cells.flatMap((line, is) => line.flatMap((cell, guess) => (is === guess ? [] : cell)));
-    const fit = Math.max(1, Math.floor(wide / cell)), lines = Math.ceil(wrong.length / fit);
-    const many = Math.ceil(wrong.length / lines), side = Math.min(wide / many, 2 * cell);
-    canvas.width = Math.round(wide * density);
-    canvas.height = Math.round(lines * side * density);
-    const context = canvas.getContext("2d");
-    wrong.forEach((place, at) => {
-      const [x, y] = [(at % many) * side * density, Math.floor(at / many) * side * density];
-      context.drawImage(canvasOf(place), x, y, side * density, side * density);
-    });
-  }
-  if (byId("errors")) {
-    let drawn = 0;
-    new ResizeObserver(() => {
-      if (drawn !== byId("errors").clientWidth) drawErrors();
-      drawn = byId("errors").clientWidth;
-    }).observe(byId("errors"));
-  }
-
   // ---- The pad.
 
-  let put = null; // puts a picture on the pad, where there is one
+  const handle = data.layers ? startPad({ data, frame, forward, unfamiliarity, pixelsOf, canvasOf, paint, percent }) : null;
+  const put = handle?.put; // puts a test image on the pad, where there is one
+  if (handle) setTimeout(() => { unpackNetwork(); drawUnits(); }, 0);
 
-  if (data.layers) {
-    const pad = byId("pad"), saw = byId("saw"), hint = byId("pad-hint"), verdict = byId("verdict");
-    const context = pad.getContext("2d", { willReadFrequently: true });
-    const bars = [...byId("bars").children];
-    byId("bars").style.setProperty("--half", Math.ceil(bars.length / 2));
-    const greeting = verdict.textContent;
-    const side = pad.width;
-    let last = null, waiting = false;
+  // ---- A picture that is chosen goes on the pad, wherever that is; a bar leads there, and back again.
 
-    const look = (said) => {
-      waiting = false;
-      const { data: colours } = context.getImageData(0, 0, side, side);
-      const ink = Float64Array.from({ length: side * side }, (_, place) => colours[4 * place + 3] / 255);
-      const picture = frame(ink, side, side);
-      hint.hidden = picture !== null;
-      paint(saw, picture ?? new Uint8Array(rows * columns), data.frame.brightest);
-      const outputs = picture && probabilities(picture);
-      const best = outputs ? outputs.indexOf(Math.max(...outputs)) : -1;
-      bars.forEach((bar, place) => {
-        const part = outputs ? Math.min(Math.max(outputs[place], 0), 1) : 0;
-        bar.querySelector("i").style.setProperty("--part", part);
-        bar.querySelector(".value").textContent = outputs ? percent(outputs[place]) : "–";
-        bar.classList.toggle("first", place === best);
-      });
-      saw.setAttribute("aria-label", `What the network saw: ${picture ? "the drawing, scaled and centred" : "nothing yet"}`);
-      if (said !== null) {
-        verdict.textContent = picture ? `It reads ${data.classes[best]}, at ${percent(outputs[best])}${said}.` : greeting;
-      }
-    };
-    const lookSoon = () => {
-      if (!waiting) requestAnimationFrame(() => look(null));
-      waiting = true;
-    };
-    const clear = () => {
-      context.clearRect(0, 0, side, side);
-      look("");
-    };
-    const at = (event) => {
-      const area = pad.getBoundingClientRect();
-      return [((event.clientX - area.left) * side) / area.width, ((event.clientY - area.top) * side) / area.height];
-    };
-    const stroke = (to) => {
-      Object.assign(context, { lineWidth: 0.08 * side, lineCap: "round", lineJoin: "round", strokeStyle: "#000" });
-      context.beginPath();
-      context.moveTo(...last);
-      context.lineTo(...to);
-      context.stroke();
-      last = to;
-    };
-    pad.addEventListener("pointerdown", (event) => {
-      if (event.button) return;
-      event.preventDefault();
-      pad.setPointerCapture(event.pointerId);
-      last = at(event);
-      stroke(last);
-      lookSoon();
-    });
-    pad.addEventListener("pointermove", (event) => {
-      if (!last) return;
-      for (const step of event.getCoalescedEvents?.() ?? []) stroke(at(step));
-      stroke(at(event));
-      lookSoon();
-    });
-    for (const end of ["pointerup", "pointercancel"]) {
-      pad.addEventListener(end, () => {
-        if (last) look("");
-        last = null;
-      });
-    }
-    byId("clear").addEventListener("click", clear);
+  const placed = byId("placed");
+  let from = null; // where the reader was: [how far down, on what]
 
-    put = (place) => {
-      const scale = Math.floor(side / Math.max(rows, columns));
-      const [top, left] = [Math.floor((side - scale * rows) / 2), Math.floor((side - scale * columns) / 2)];
-      context.clearRect(0, 0, side, side);
-      context.imageSmoothingEnabled = false;
-      context.drawImage(canvasOf(place), left, top, scale * columns, scale * rows);
-      look(`; this is test image ${data.rows[place].toLocaleString("en")}, and it is ${data.classes[actualOf(place)]}`);
-    };
-    let example = 0;
-    byId("example").addEventListener("click", () => {
-      put((example * 7 + 3) % data.rows.length);
-      example++;
-    });
-    setTimeout(() => { unpackNetwork(); drawUnits(); }, 0);
+  function choose(button, place) {
+    put(place);
+    const area = byId("pad").getBoundingClientRect();
+    placed.hidden = area.top >= 0 && area.bottom <= window.innerHeight;
+    byId("placed-said").textContent = byId("verdict").textContent;
+    byId("to-pad").hidden = false;
+    byId("back").hidden = true;
+    from = [window.scrollY, button];
   }
 
-  const actual = new Map();
-  data.cells.forEach((line, is) => line.forEach((cell) => cell.forEach((place) => actual.set(place, is))));
-  const actualOf = (place) => actual.get(place);
-
-  function putInView(place) {
-    put(place);
-    byId("draw-title").scrollIntoView({ block: "nearest" });
+  if (put) {
+    byId("to-pad").addEventListener("click", () => {
+      from[0] = window.scrollY;
+      byId("draw-title").scrollIntoView();
+      byId("to-pad").hidden = true;
+      byId("back").hidden = false;
+      byId("back").focus({ preventScroll: true });
+    });
+    byId("back").addEventListener("click", () => {
+      window.scrollTo(0, from[0]);
+      from[1].focus({ preventScroll: true });
+      placed.hidden = true;
+    });
+    byId("pad").addEventListener("pointerdown", () => { placed.hidden = true; }); // something else will be on it
+    byId("stay").addEventListener("click", () => {
+      placed.hidden = true;
+      from[1].focus({ preventScroll: true });
+    });
   }
   for (const button of document.querySelectorAll("[data-put]")) {
-    button.addEventListener("click", () => putInView(+button.dataset.put));
+    button.addEventListener("click", () => choose(button, +button.dataset.put));
   }
 
-  // ---- Curves: one epoch is picked out in all panels, by hovering or with the slider.
+  // ---- All errors side by side: one stop of the tab key, the arrow keys go on.
+
+  const wrong = [...document.querySelectorAll("#errors button")];
+  const stopAt = (button) => wrong.forEach((other) => { other.tabIndex = other === button ? 0 : -1; });
+  wrong.forEach((button, at) => {
+    button.addEventListener("click", () => wrong.forEach((other) => other.setAttribute("aria-pressed", other === button)));
+    button.addEventListener("focus", () => stopAt(button));
+    button.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key];
+      if (!step || !wrong[at + step]) return;
+      event.preventDefault();
+      wrong[at + step].focus();
+    });
+  });
+  if (wrong.length) stopAt(wrong[0]);
+
+  // ---- Curves: the pointer picks an epoch out in all panels, for as long as it is there; the slider keeps one.
 
   const charts = [...document.querySelectorAll("[data-panel]")];
-  const slider = byId("epoch");
+  const slider = byId("epoch"), latest = data.epochs.length - 1;
+  let kept = latest;
 
-  function pickEpoch(index) {
+  function showEpoch(index) {
     charts.forEach((chart, panel) => {
       const values = chart.parentElement.querySelectorAll(".readout b");
       const dots = chart.querySelectorAll(".dot"), cross = chart.querySelector(".cross");
+      cross.toggleAttribute("hidden", index === latest);
       data.panels[panel].forEach((points, line) => {
         const point = points[Math.min(index, points.length - 1)];
         values[line].textContent = point[2];
-        dots[line].toggleAttribute("hidden", point[1] === null);
+        dots[line].toggleAttribute("hidden", index === latest || point[1] === null);
         dots[line].setAttribute("cx", point[0]);
         dots[line].setAttribute("cy", point[1] ?? 0);
         cross.setAttribute("x1", point[0]);
         cross.setAttribute("x2", point[0]);
-        cross.removeAttribute("hidden");
       });
     });
     slider.value = index;
@@ -360,13 +312,17 @@
   }
 
   if (slider) {
-    slider.addEventListener("input", () => pickEpoch(+slider.value));
+    slider.addEventListener("input", () => {
+      kept = +slider.value;
+      showEpoch(kept);
+    });
     charts.forEach((chart, panel) => {
       chart.addEventListener("pointermove", (event) => {
         const area = chart.getBoundingClientRect(), x = ((event.clientX - area.left) * 360) / area.width;
         const gaps = data.panels[panel][0].map((point) => Math.abs(point[0] - x));
-        pickEpoch(gaps.indexOf(Math.min(...gaps)));
+        showEpoch(gaps.indexOf(Math.min(...gaps)));
       });
+      chart.addEventListener("pointerleave", () => showEpoch(kept));
     });
   }
 
@@ -397,7 +353,7 @@
       holder.className = put ? "" : "plain";
       if (put) {
         holder.type = "button";
-        holder.addEventListener("click", () => putInView(place));
+        holder.addEventListener("click", () => choose(holder, place));
       }
       item.append(holder);
       item.dataset.row = data.rows[place];
@@ -436,6 +392,12 @@
   // ---- First-layer weights: blue raises a unit, orange lowers it.
 
   function drawUnits() {
+    const colourOf = (name) => { // from the style sheet, as [red, green, blue]
+      const pen = document.createElement("canvas").getContext("2d");
+      pen.fillStyle = getComputedStyle(document.documentElement).getPropertyValue(name);
+      return [1, 3, 5].map((at) => parseInt(pen.fillStyle.slice(at, at + 2), 16));
+    };
+    const raising = colourOf("--blue"), lowering = colourOf("--orange");
     const { units, weights } = network[0], canvas = byId("units"), gap = Math.max(1, Math.floor(columns / 14));
     const wide = window.innerWidth < 600 ? 8 : 16, many = Math.min(wide, data.units.length);
     canvas.width = many * (columns + gap) - gap;
@@ -448,13 +410,18 @@
       for (let at = 0; at < rows * columns; at++) {
         const value = weights[at * units + unit] / limit;
         const to = 4 * ((top + Math.floor(at / columns)) * canvas.width + left + (at % columns));
-        image.data.set(value > 0 ? [0, 114, 178] : [213, 94, 0], to);
-        image.data[to + 3] = 255 * Math.min(1, 0.04 + Math.abs(value));
+        image.data.set(value > 0 ? raising : lowering, to);
+        image.data[to + 3] = 255 * Math.min(1, Math.abs(value));
       }
     });
     context.putImageData(image, 0, 0);
   }
+  if (data.layers) {
+    for (const media of ["(prefers-color-scheme: dark)", "print"]) {
+      window.matchMedia(media).addEventListener("change", () => network && drawUnits());
+    }
+  }
 
   // For tests, and for those who like to look inside.
-  window.report = { frame, probabilities, pixelsOf, data };
+  window.report = { frame, forward, probabilities, unfamiliarity, pixelsOf, data, ...handle };
 })();
