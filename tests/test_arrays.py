@@ -255,3 +255,16 @@ class TestNpz:
                 archive.writestr("a.npy", npy(np.ones((1, 2), "float32")))
         with pytest.raises(ArrayError, match="holds a where"):
             load_arrays(tmp_path / "x.npz", {"a": self.expected["a"]})
+
+
+def test_an_error_is_one_line_whatever_a_name_holds(tmp_path):
+    with pytest.raises(InputError) as caught:
+        open_array(tmp_path / "one\ntwo\x1b[31m\ud800.npy", "float32", (None,))
+    assert str(caught.value).endswith("one?two?[31m?.npy: not found; run the stage that makes it")
+
+
+@pytest.mark.parametrize("expected", ["", [], None, 3])
+def test_what_is_no_mapping_of_names_is_refused(tmp_path, expected):
+    save_arrays(tmp_path / "empty.npz", {})
+    with pytest.raises(TypeError, match="load_arrays: expected should be a mapping"):
+        load_arrays(tmp_path / "empty.npz", expected)

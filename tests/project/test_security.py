@@ -121,9 +121,7 @@ def programs() -> list[str]:
     "nothing of the kind is there",
 )
 def test_nothing_forbidden_is_imported(program: str) -> None:
-    code = Code(ROOT, ROOT)
-    code.roots = [".", "checks"]
-    found = walk(Program("script", program, "."), code)
+    found = walk(Program("script", program, ".", paths=("checks",)), Code(ROOT, ROOT))
     files = {file for file in found.files if file.endswith(".py")} | {program}
     assert len(files) > 1 or program == "commands/summary.py"
     problems = [

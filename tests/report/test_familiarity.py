@@ -148,6 +148,18 @@ def test_networks_of_any_depth_and_too_few_images(dense, tmp_path):
         familiarity.Familiarity.load(path, network)
 
 
+def test_the_scale_of_the_activations_does_not_matter():
+    """Hidden units a thousand times as large, and what reads them as much smaller: the same network, the same scores."""
+    network, images, _ = trained_on_digits()
+    assert [layer.dense.activation for layer in network.layers[:-1]] == ["relu"]
+    scores = familiarity.fit(network, divide(16, (8, 8), "float32"), images).score(network, images)
+    first, last = network.layers
+    for array, factor in ((first.weights, 1024), (first.biases, 1024), (last.weights, 1 / 1024)):
+        array *= np.float32(factor)
+    again = familiarity.fit(network, divide(16, (8, 8), "float32"), images).score(network, images)
+    np.testing.assert_allclose(again, scores, rtol=1e-3, atol=1e-3)
+
+
 def test_activations_that_are_no_numbers_find_nothing_unfamiliar():
     images = np.random.default_rng(0).random((100, 64), np.float32)
     for value in (0, 3e38):
