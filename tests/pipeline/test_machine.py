@@ -368,8 +368,8 @@ def test_streams_that_are_full(folder: Path) -> None:
 @pytest.mark.fault(
     "The machine",
     "120 or 200 MB of memory (`ulimit -v`), train and plot",
-    "it works, or `…: out of memory; nothing under a final name was changed`; once an import ended in Python's own "
-    "`SystemError`, a traceback, with nothing changed either",
+    "it works, or `…: out of memory; nothing under a final name was changed`; or with nothing changed, and status 1, "
+    "what OpenBLAS says when it gives up, or Python's `SystemError` in an import",
 )
 @pytest.mark.parametrize(
     ("stage", "megabytes"),
@@ -388,8 +388,8 @@ def test_little_memory(folder: Path, stage: str, megabytes: int) -> None:
         last = finished.stderr.splitlines()[
             -1
         ]  # a library that finds no memory for its own imports may warn before
-        if finished.returncode == 1:  # seen once
-            assert last == "SystemError: error return without exception set"
+        if finished.returncode == 1:  # before any line of ours could say it
+            assert last.startswith(("SystemError: error return without", "OpenBLAS error: Memory allocation"))
         else:
             assert last == f"{stage}: out of memory; nothing under a final name was changed"
             assert "Traceback" not in finished.stderr
