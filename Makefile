@@ -7,7 +7,7 @@ INSTALL = if uv --version >/dev/null 2>&1; then uv pip install --quiet --python 
 	else $(BIN)/python -m pip install --quiet --quiet --disable-pip-version-check "$$@"; fi
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-slow lint check recipes sweep bench lock dist release
+.PHONY: help repro test test-integration test-slow lint check recipes sweep bench lock dist release
 
 help:            ## list the targets
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
@@ -39,6 +39,9 @@ repro: $(READY)  ## run the pipeline and print what it reached
 
 test: .venv/.onnx .venv/.sweep  ## run the tests (under five minutes)
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2
+
+test-integration: .venv/.onnx .venv/.sweep  ## run those that drive DVC, Dask and browsers as users do
+	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 -m "integration and not slow"
 
 test-slow: .venv/.onnx .venv/.sweep  ## run the slow proofs
 	PATH="$(CURDIR)/$(BIN):$$PATH" python -m pytest -n 2 -m slow

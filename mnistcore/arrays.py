@@ -97,7 +97,10 @@ def load_arrays(
                     where = f"{path}: {name}"
                     found, actual, _ = _header(file, info.file_size, where)
                     _expect(where, found, actual, dtype, shape)
-                    arrays[name] = np.frombuffer(bytearray(file.read()), found).reshape(actual)
+                    data = bytearray(file.read())
+                    if found.kind == "U" and not _is_text(np.frombuffer(data, np.uint32)):
+                        raise ArrayError(f"{where}: holds numbers that stand for no letters")
+                    arrays[name] = np.frombuffer(data, found).reshape(actual)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise ArrayError(f"{path}: not a whole .npz file ({' '.join(str(error).split())[:200]})") from None
     return arrays
@@ -208,7 +211,7 @@ def _expect(
     name: str, dtype: np.dtype, shape: tuple[int, ...], wanted: str | tuple[str, ...], like: Shape
 ) -> None:
     names = (wanted,) if isinstance(wanted, str) else wanted
-    fits = (dtype.name in names and dtype.isnative) or (dtype.kind == "U" and "str" in names)
+    fits = dtype.isnative and (dtype.name in names or (dtype.kind == "U" and "str" in names))
     if not fits:
         raise ArrayError(f"{name}: is {dtype}, and should be {' or '.join(names)}")
     if len(shape) != len(like) or any(
@@ -216,3 +219,8 @@ def _expect(
     ):
         want = ", ".join("any" if length is None else str(length) for length in like)
         raise ArrayError(f"{name}: has shape {shape}, and should have ({want})")
+
+
+def _is_text(letters: np.ndarray) -> bool:
+    """Whether these numbers are all Unicode's: of others NumPy makes a string that Python can't print."""
+    return not ((letters > 0x10FFFF) | ((letters >= 0xD800) & (letters < 0xE000))).any()

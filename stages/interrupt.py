@@ -1,7 +1,8 @@
 """SIGINT and SIGTERM end a stage with one line and exit status 130 or 143, from its first import on.
 
-So does SIGBUS, with 2: a file that is mapped into memory became shorter. And where a standard stream is closed, there
-is a bottomless one: what is opened next would take its number, and get what a library prints.
+So does SIGBUS, with 2: a file that is mapped into memory became shorter; and want of memory in an import. Where a
+standard stream is closed, there is a bottomless one: what is opened next would take its number, and get what a library
+prints.
 
 Imported before all else by the stage scripts. While they import, nothing is open and nothing is half-written:
 the process ends at once. While they work, the signal becomes an exception, so that temporary files are removed
@@ -9,14 +10,23 @@ on the way out; a second signal then ends the process at once after all.
 """
 
 import ctypes
+import mmap
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import NoReturn
 
+# What the system's loader says when an extension module does not fit, and Python when one fails without a word.
+NO_MEMORY = re.compile(
+    "failed to map segment|cannot allocate memory|without (setting an )?exception", re.IGNORECASE
+)
+# Bytes of address space that a stage wants at least. With less, OpenBLAS finds none for its buffers, somewhere in the
+# middle, and ends the process by itself, with a line and a status of its own.
+ADDRESSES = 184 << 20
 ENDED = {signal.SIGINT: "interrupted", signal.SIGTERM: "terminated"}
 
 
@@ -89,6 +99,17 @@ def _heed_shorter_files() -> None:
     system(int(signal.SIGBUS), _HANDLER)
 
 
+def _out_of_memory(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
+    """In place of `sys.excepthook`: for want of memory an import raises one of several errors."""
+    causes = [error]
+    while causes[-1].__context__ is not None:
+        causes.append(causes[-1].__context__)
+    if any(isinstance(one, MemoryError) or NO_MEMORY.search(str(one)) for one in causes):
+        os.write(2, f"{_stage()}: out of memory; nothing under a final name was changed\n".encode())
+        os._exit(2)
+    sys.__excepthook__(kind, error, traceback)
+
+
 def _open_streams() -> None:
     for number in range(3):
         try:
@@ -119,3 +140,5 @@ if _IS_SCRIPT:
     _open_streams()
     _end_at_once()
     _heed_shorter_files()
+    sys.excepthook = _out_of_memory
+    mmap.mmap(-1, ADDRESSES).close()

@@ -16,9 +16,9 @@ HEAD = """\
 # What was done to it, and what the user sees
 
 Made from the tests by `python -m pytest --faults-page=docs/faults.md`; a test fails when it is out of date.
-Each row is a test that runs: with `make test`, or, where it says so, with `make test-slow`. A line of the pipeline's
-own is quoted as it is printed, with `…` for what depends on the machine or the case. Bad input ends a stage with exit
-status 2 and nothing written, unless a row says otherwise.
+Each row is a test that runs: with `make test`, with `make test-integration`, or, where it says so, with `make test-slow`.
+A line of the pipeline's own is quoted as it is printed, with `…` for what depends on the machine or the case. Bad input
+ends a stage with exit status 2 and nothing written, unless a row says otherwise.
 """
 
 

@@ -212,6 +212,17 @@ class TestNpz:
         with pytest.raises(ArrayError, match="a: has shape"):
             load_arrays(tmp_path / "x.npz", self.expected)
 
+    @pytest.mark.parametrize("number", [0xD800, 0xDFFF, 0x110000, 0xFFFFFFFF])
+    def test_numbers_that_stand_for_no_letters_are_no_text(self, tmp_path, number):
+        """NumPy makes a string of them, which Python can neither print nor encode."""
+        text = np.array("ab")
+        save_arrays(tmp_path / "x.npz", {"b": text})
+        assert str(load_arrays(tmp_path / "x.npz", {"b": ("str", ())})["b"]) == "ab"
+        text.reshape(1).view(np.uint32)[1] = number
+        save_arrays(tmp_path / "x.npz", {"b": text})
+        with pytest.raises(ArrayError, match="b: holds numbers that stand for no letters"):
+            load_arrays(tmp_path / "x.npz", {"b": ("str", ())})
+
     @pytest.mark.fault(
         "Between the stages", "a .npz file damaged at any byte", "one line, or the right arrays", times=500
     )

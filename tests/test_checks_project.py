@@ -11,7 +11,7 @@ from dvc_project import Project
 from dvc_checks.__main__ import main
 
 ROOT = Path(__file__).parent.parent
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
+pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")]
 
 
 def run_checks(*arguments: str) -> Result:

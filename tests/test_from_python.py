@@ -356,6 +356,7 @@ LEFT_OUT = {
     "report.card": "draws what other stages wrote, which their readers have checked",
     "report.compression": "packs a network and pictures that are at hand",
     "report.familiarity": "is fitted to what other stages wrote, which their readers have checked",
+    "report.marks": "makes pictures for report.familiarity, which gives it its own numbers",
     "report.figures": "draws what other stages wrote, which their readers have checked",
     "report.page": "draws what other stages wrote, which their readers have checked",
     "report.pictures.find_digits": "takes what `read_picture` returns",

@@ -316,10 +316,13 @@ def _effects(
             place = Location(stage.file, ("stages", stage.entry))
             findings += [Finding(stage.name, text, place) for text in observation.findings]
             notes += [Finding(stage.name, text) for text in observation.notes]
-    first = f"{count(len(found), 'parameter')}, {count(len(stages), 'stage')}"
+    parameters = count(len(found), "parameter") if found else "no parameters"
+    first = f"{parameters}, {count(len(stages), 'stage')}"
     if run:
         first += f", {ran} of them run and watched"
-    well = "what they declare is what they read" if run else "each parameter reruns a stage"
+    well = "each parameter reruns a stage" if found else "commands, code and data alone rerun a stage"
+    if run:
+        well = "what they declare is what they read"
     summary = f"{first}: {count(len(findings), 'finding') if findings else well}"
     report = Report("effects", summary, findings, notes, data={"effects": [vars(effect) for effect in found]})
     report.text = [f"  {finding.where}: {finding.what}" for finding in findings]

@@ -194,7 +194,12 @@ def _side(directory: str, revision: str | None, columns: Columns) -> Iterator[Si
             project = home = pipeline.load(directory)
             side = Side(WORKSPACE, snapshot.resolve("HEAD", directory))
         else:
-            copy = stack.enter_context(snapshot.clone(directory, revision))
+            try:
+                copy = stack.enter_context(snapshot.clone(directory, revision))
+            except snapshot.NoProject:  # nothing was there yet
+                commit = snapshot.resolve(revision, directory)
+                yield Side(commit[:7], commit)
+                return
             project = pipeline.load(copy.root)
             try:
                 home = pipeline.load(directory)

@@ -9,6 +9,7 @@ newest.
 
 import copy
 import getpass
+import hashlib
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -342,6 +343,18 @@ def hash_now(entry: Output | Dependency) -> Hash | None:
     else:
         found = item.get_hash()
     return Hash(found.name, str(found.value)) if found else None
+
+
+def differs_in_line_ends(entry: Output | Dependency) -> bool:
+    """Whether a file, which is not what dvc.lock says, would be with the line ends of another system."""
+    item, locked = entry.dvc, entry.hash
+    if locked is None or locked.name != "md5" or item.fs.isdir(item.fs_path):
+        return False
+    with item.fs.open(item.fs_path, "rb") as file:
+        data = file.read()
+    unix = data.replace(b"\r\n", b"\n")
+    others = {unix, unix.replace(b"\n", b"\r\n")} - {data}
+    return any(hashlib.md5(other, usedforsecurity=False).hexdigest() == locked.value for other in others)
 
 
 def has_remote(project: Project) -> bool:

@@ -196,7 +196,10 @@ def _judge_file(
     elif pipeline.tracked is not None and path not in pipeline.tracked_with_folders:
         verdict.find(stage, f"{what} {path} is kept by neither Git nor DVC: a clone does not have it", *at)
     elif internals.hash_now(entry) != entry.hash:
-        verdict.find(stage, f"{what} {path} has changed since the stage ran", *at)
+        reason = "has changed since the stage ran"
+        if internals.differs_in_line_ends(entry):
+            reason = "has other line ends than when the stage ran, and no other change; a .gitattributes can fix them"
+        verdict.find(stage, f"{what} {path} {reason}", *at)
 
 
 def _judge_outputs(pipeline: Pipeline, stage: Stage, entry: dict[str, Any], verdict: Verdict) -> None:

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import chdir
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,10 @@ class Pipeline:
         for name in names:
             found = [s for s in self.stages if name in (s.name, s.file) or s.name.rpartition("@")[0] == name]
             if not found:
-                known = ", ".join(dict.fromkeys(s.name for s in self.stages)) or "none"
-                raise BadInput(f"there is no stage '{name}'; the stages are: {known}")
+                names = list(dict.fromkeys(s.name for s in self.stages))
+                near = "".join(f"; did you mean '{one}'?" for one in get_close_matches(name, names, 1))
+                known = ", ".join(names) or "none"
+                raise BadInput(f"there is no stage '{name}'{near or ';'} the stages are: {known}")
             chosen += found
         return [stage for stage in self.stages if stage in chosen]
 

@@ -16,6 +16,10 @@ from dvc_checks.errors import BadInput
 INERT = ("-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null")
 
 
+class NoProject(BadInput):
+    """The commit is from before there was a DVC project."""
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """A clone of `commit`; `root` is the DVC project in it, `scratch` a folder beside it for all else."""
@@ -103,7 +107,7 @@ def clone(start: str | os.PathLike[str], revision: str, cache: bool = False) -> 
         git("clone", "--quiet", "--shared", "--no-checkout", os.fspath(top), os.fspath(target), cwd=folder)
         git("-c", "advice.detachedHead=false", "checkout", "--quiet", "--detach", commit, cwd=target)
         if not (target / project / ".dvc").is_dir():
-            raise BadInput(f"commit {commit[:7]} is not a DVC project")
+            raise NoProject(f"commit {commit[:7]} is not a DVC project")
         scratch = target.parent / "scratch"
         scratch.mkdir()
         _configure(target / project, top / project, scratch, cache)
@@ -123,7 +127,7 @@ def _project_in(commit: str, start: str | os.PathLike[str]) -> str:
     listed = git("ls-tree", "-r", "-z", "--name-only", commit, cwd=start).split("\0")
     configs = sorted((path for path in listed if f"/{path}".endswith("/.dvc/config")), key=len)
     if not configs:
-        raise BadInput(f"commit {commit[:7]} is not a DVC project")
+        raise NoProject(f"commit {commit[:7]} is not a DVC project")
     return configs[0].removesuffix(".dvc/config") or "."
 
 

@@ -74,6 +74,15 @@ def test_nothing_moved_takes_one_line(project: Project) -> None:
     assert (found.exit_code, found.output) == (0, f"compare: nothing moved since {commit}\n")
 
 
+def test_a_commit_from_before_there_was_a_project_is_compared_as_nothing(project: Project) -> None:
+    nothing = project.git("hash-object", "-t", "tree", "-w", "/dev/null")
+    before = project.git("commit-tree", nothing, "-m", "the first")
+    found = project.check("compare", before)
+    assert found.exit_code == 0
+    assert found.output.startswith(f"compare: 2 parameters and 3 metric values moved since {before[:7]}; ")
+    assert "params.yaml  judge.epochs       –      5" in found.output
+
+
 def test_a_worse_model_is_found_and_fails_when_asked_to(project: Project) -> None:
     judged(project, list(range(5, 45)))  # 5 gained, 25 lost
     expected = scipy.stats.binomtest(5, 30).pvalue

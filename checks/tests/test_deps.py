@@ -220,5 +220,6 @@ def test_no_project_and_an_unknown_stage_end_with_status_2(project: Project, tmp
     project.write({"dvc.yaml": stage(*RIGHT)})
     unknown = project.check("deps", "--stage", "tarin")
     assert unknown.exit_code == 2
-    assert "no stage 'tarin'; the stages are: train" in unknown.stderr
+    assert "no stage 'tarin'; did you mean 'train'? the stages are: train" in unknown.stderr
+    assert "no stage 'x'; the stages are: train" in project.check("deps", "--stage", "x").stderr
     assert run_checks("-C", str(tmp_path), "deps").exit_code == 2

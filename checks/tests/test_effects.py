@@ -66,6 +66,15 @@ def test_every_leaf_names_the_stages_it_reruns_and_those_after(project: Project)
     assert effects["other.deep.x"]["direct"] == ["other"]  # it stands in the command
 
 
+def test_a_project_without_parameters_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    isolate(monkeypatch, tmp_path / "home")
+    project = Project(tmp_path / "project").write({"dvc.yaml": "stages:\n  a:\n    cmd: echo\n"})
+    project.commit()
+    found = project.check("effects")
+    assert found.output == "effects: no parameters, 1 stage: commands, code and data alone rerun a stage\n"
+    assert found.exit_code == 0
+
+
 def test_the_table_joins_leaves_that_do_the_same(project: Project) -> None:
     rows = [line.split() for line in project.check("effects").output.splitlines()]
     assert ["params.yaml", "make.n", "make", "use"] in rows

@@ -157,6 +157,12 @@ PARTS: dict[str, tuple[Callable[[pipeline.Pipeline], Any], Any]] = {
     ),
     "Output.exists": (lambda project: internals.is_there(out(project)), True),
     "Output.get_hash": (lambda project: internals.hash_now(out(project)) == out(project).hash, True),
+    "FileSystem.isdir and open": (
+        lambda project: [
+            internals.differs_in_line_ends(one) for one in (out(project), stage(project, "make").deps[0])
+        ],
+        [False, False],
+    ),
     "Repo.config": (
         lambda project: (internals.has_remote(project.dvc), internals.has_default_remote(project.dvc)),
         (True, True),

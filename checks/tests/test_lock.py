@@ -66,6 +66,7 @@ DEFECTS = {
     "a new parameter": ("params.yaml", "n: 3", "n: 3\n  m: 1", "make: parameter make differs: m is new, 1"),
     "a parameter that is gone": ("params.yaml", "  name: x\n", "", "make: parameter make differs: name was 'x' and is gone"),
     "changed code": ("lib.py", "", "x = 1", "make: dependency lib.py has changed since the stage ran"),
+    "other line ends": ("make.py", "\n", "\r\n", "make: dependency make.py has other line ends than when the stage ran, and no other change; "),
     "a changed command": ("dvc.yaml", "python use.py", "python -O use.py", "use: ran `python use.py`; dvc.yaml says `python -O use.py`"),
     "a new dependency": ("dvc.yaml", "[data, use.py]", "[data, use.py, lib.py]", "use: dependency lib.py is in dvc.yaml, but not in dvc.lock"),
     "a dropped dependency": ("dvc.yaml", "[lib.py, make.py]", "[make.py]", "make: dependency lib.py is in dvc.lock, but not in dvc.yaml"),

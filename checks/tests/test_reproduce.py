@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from small_dvc import Project, isolate
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
+pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")]
 
 FILES = {
     "lib/__init__.py": "",

@@ -79,6 +79,8 @@ class Adam(Checked):
 
     m ← β₁ m + (1 − β₁) g;  v ← β₂ v + (1 − β₂) g²
     p ← p − rate · √(1 − β₂ᵗ) / (1 − β₁ᵗ) · m / (√v + ε), the order given at the end of their section 2.
+
+    Its slots are m / (1 − β₁) and v / (1 − β₂), which saves two passes of twelve; one factor of the rate makes up.
     """
 
     learning_rate: Positive = 0.001
@@ -92,17 +94,16 @@ class Adam(Checked):
     def update(self, p, g, slots, scratch, rate, step):
         m, v = slots
         np.multiply(g, g, out=scratch)
-        np.multiply(scratch, 1 - self.beta2, out=scratch)
         np.multiply(v, self.beta2, out=v)
         np.add(v, scratch, out=v)
-        np.multiply(g, 1 - self.beta1, out=g)
         np.multiply(m, self.beta1, out=m)
         np.add(m, g, out=m)
         np.sqrt(v, out=scratch)
-        np.add(scratch, self.epsilon, out=scratch)
+        np.add(scratch, self.epsilon / math.sqrt(1 - self.beta2), out=scratch)
         np.divide(m, scratch, out=scratch)
+        factor = (1 - self.beta1) / math.sqrt(1 - self.beta2)
         correction = math.sqrt(1 - self.beta2**step) / (1 - self.beta1**step)
-        np.multiply(scratch, rate * correction, out=scratch)
+        np.multiply(scratch, rate * factor * correction, out=scratch)
         np.subtract(p, scratch, out=p)
 
 

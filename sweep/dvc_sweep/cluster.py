@@ -32,14 +32,16 @@ def local(workers: int, folder: Path) -> Iterator[str]:
         # What a clone of the project needs of the disk is not for Dask to judge.
         "distributed.worker.memory.spill": False,
     }
-    with (
-        dask.config.set(settings),
-        LocalCluster(
+    with dask.config.set(settings):
+        cluster = LocalCluster(
             n_workers=workers, threads_per_worker=1, processes=True, memory_limit=0, dashboard_address=":0",
             local_directory=str(folder), preload="dvc_sweep.cluster", silence_logs=logging.CRITICAL,
-        ) as cluster,
-    ):  # fmt: skip
-        yield str(cluster.scheduler_address)  # pyright: ignore[reportAttributeAccessIssue]  (not asynchronous)
+        )  # fmt: skip
+        try:
+            yield str(cluster.scheduler_address)  # pyright: ignore[reportAttributeAccessIssue]  (not asynchronous)
+        finally:
+            with contextlib.suppress(OSError):  # on a busy machine a TimeoutError, when all trials have ended
+                cluster.close()
 
 
 def dask_setup(worker: object) -> None:

@@ -296,7 +296,7 @@ class Driver:
             if kind == "done":
                 self._on_done(*news)
         if self._running:
-            self.listener.note(f"stopping: {len(self._running)} running trials end; again to end at once")
+            self.listener.note(f"stopping, with {len(self._running)} running; again to end at once")
         with contextlib.suppress(OSError, TimeoutError, ValueError, RuntimeError):
             self._client.cancel([running.future for running in self._running.values()], force=True)
             deadline = time.monotonic() + GRACE + 5

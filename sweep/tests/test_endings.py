@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from digits import SWEEP, Cluster, Project, until
 
+pytestmark = pytest.mark.integration
+
 SLOW = SWEEP.replace("constants: {", "constants: {train.pause: 0.7, ")  # seconds for each of two epochs
 
 
@@ -84,8 +86,8 @@ def test_ctrl_c_ends_running_trials_and_keeps_finished_ones(project: Project) ->
     told = told_by(driver)
     assert driver.returncode == 130 and "Traceback" not in told, told
     assert re.search(
-        r"grid: stopped, \d trials: \d complete, 2 running; `dvc-sweep resume grid` goes on", told
-    )
+        r"grid: stopped, \d trials: \d complete, [12] running; `dvc-sweep resume grid` goes on", told
+    )  # one where the other had just ended
     until(lambda: not any(map(alive, below)), 20)
     assert 1 <= len(project.experiments()) < 6
 

@@ -14,6 +14,8 @@ from digits import SWEEP, Cluster, Project, until
 
 from dvc_sweep.__main__ import main
 
+pytestmark = pytest.mark.integration
+
 
 def test_each_trial_is_an_experiment_that_dvc_knows(swept: tuple[Project, str]) -> None:
     project, told = swept

@@ -16,6 +16,8 @@ from small import PARAMETERS, everything, works, write_tiny_raw
 
 from stages.parameters import STAGES
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).resolve().parents[2]
 KILLS = 34  # of each stage, in the slow part
 PARTS = 2  # that the slow part is cut into, to run side by side

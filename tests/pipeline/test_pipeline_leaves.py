@@ -5,6 +5,8 @@ import shutil
 import pytest
 from dvc_project import ROOT, dvc_within, yaml
 
+pytestmark = pytest.mark.integration
+
 STAGES = ["fetch", "preprocess", "batch", "train", "evaluate", "plot"]
 
 

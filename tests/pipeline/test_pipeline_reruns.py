@@ -8,6 +8,8 @@ from dvc_project import dvc_within
 
 from stages.parameters import STAGES
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def in_process(prepared, tmp_path_factory):

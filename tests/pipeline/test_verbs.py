@@ -15,7 +15,10 @@ import pytest
 from dvc.cli import main
 from dvc_project import ROOT, Project, yaml
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning"),
+]
 
 NOT_CODE = r".*\.py$|.*template$|.*per_class|(data|models|reports)/[^:]*$"
 """What `dvc exp show` is told to leave out: the hashes of code and data, and the figures of each class."""

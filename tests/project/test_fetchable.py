@@ -10,6 +10,8 @@ from dvc_project import ROOT, Project
 
 from mnistcore.network import model
 
+pytestmark = pytest.mark.integration
+
 
 @pytest.fixture(scope="module")
 def released(prepared: Project, tmp_path_factory: pytest.TempPathFactory) -> tuple[Project, bytes]:

@@ -18,7 +18,7 @@ MAY_USE = {
     "evaluation": set(),
     "engine": {"network"},
     "training": {"network", "engine"},
-    "report": {"network", "data", "evaluation"},
+    "report": {"network", "data", "evaluation", "textbook"},
     "interop": {"network", "engine", "training", "data", "evaluation"},
 }
 NEVER = {"click", "dvc", "dvclive", "pydantic", "ruamel", "yaml", "stages", "commands", "recipes"}

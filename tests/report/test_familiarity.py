@@ -17,6 +17,7 @@ from mnistcore.network import model
 from mnistcore.network.network import Dense
 from mnistcore.report import familiarity
 from mnistcore.report.framing import frame, frame_of
+from mnistcore.report.marks import marks
 from mnistcore.streams import stream
 
 ROOT = Path(__file__).parents[2]
@@ -98,17 +99,17 @@ def no_digits():
 
 
 def test_marks_are_framed_as_the_data_set_frames_its_own():
-    marks = familiarity.marks(300, MNIST, stream(0, "test")).astype(float)
-    rows, columns = marks.any(axis=2), marks.any(axis=1)
+    made = marks(300, MNIST, stream(0, "test")).astype(float)
+    rows, columns = made.any(axis=2), made.any(axis=1)
     spans = np.maximum(*(28 - side.argmax(axis=1) - side[:, ::-1].argmax(axis=1) for side in (rows, columns)))
     assert (
-        np.isin(spans, [20, 21, 22]).all() and marks.max() == 255
+        np.isin(spans, [20, 21, 22]).all() and made.max() == 255
     )  # a box of 20, and part of a pixel around it
-    mass = marks.sum(axis=(1, 2))
+    mass = made.sum(axis=(1, 2))
     for axis in (1, 2):
-        centres = (marks.sum(axis=3 - axis) @ np.arange(28)) / mass
+        centres = (made.sum(axis=3 - axis) @ np.arange(28)) / mass
         assert abs(np.median(centres) - 14) < 0.5
-    assert len(np.unique(marks.reshape(300, -1), axis=0)) == 300
+    assert len(np.unique(made.reshape(300, -1), axis=0)) == 300
 
 
 def test_the_threshold_is_chosen_on_images_that_nothing_was_fitted_to():
@@ -119,7 +120,7 @@ def test_the_threshold_is_chosen_on_images_that_nothing_was_fitted_to():
     again = familiarity.fit(network, divide(16, (8, 8), "float32"), images)
     np.testing.assert_array_equal(fitted.judge.parameters, again.judge.parameters)
     noise = np.random.default_rng(0).uniform(0, 1, (200, 64)).astype(np.float32)
-    others = familiarity.marks(500, frame_of((8, 8)), stream(1, "test")).reshape(500, 64) / np.float32(16)
+    others = marks(500, frame_of((8, 8)), stream(1, "test")).reshape(500, 64) / np.float32(16)
     assert np.mean(fitted.score(network, noise) > 0) > 0.5
     assert np.mean(fitted.score(network, others) > 0) > 0.6
     images = np.concatenate([images[: -len(held_out)], others[: len(held_out)]])  # marks are held out

@@ -29,6 +29,8 @@ from mnistcore.network import model
 from mnistcore.network.network import Dense
 from mnistcore.report import familiarity, framing
 
+pytestmark = pytest.mark.integration
+
 ROOT = Path(__file__).parents[2]
 COMMITTED = ROOT / "reports" / "index.html"
 # What chromium would do besides showing the page: nothing that reaches out, nothing that needs a display.
