@@ -23,6 +23,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from mnistcore.errors import InputError
 from mnistcore.interop import MLPClassifier
+from mnistcore.interop.estimator import STEPS
 from mnistcore.network import model
 from mnistcore.training.augmentation import Augmentation
 from mnistcore.training.schedules import Constant, Cosine, LossBands
@@ -130,6 +131,15 @@ def test_random_settings_give_their_weights(seed):
                     classes = np.arange(y.shape[1]) if y.ndim == 2 else np.unique(y)
                     estimator.partial_fit(x, y, sample_weight=weights, classes=classes)
     same(*both, x)
+
+
+def test_several_labels_in_more_steps_than_are_evaluated_at_once():
+    settings = {"batch_size": 1, "max_iter": 2, "random_state": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        both = [kind(**settings).fit(*MANY) for kind in (MLPClassifier, neural_network.MLPClassifier)]
+    assert STEPS < len(MANY[0]) < 2 * STEPS
+    same(*both, MANY[0])
 
 
 def test_their_losses_where_probabilities_are_extreme():

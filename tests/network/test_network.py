@@ -132,3 +132,19 @@ def test_models_of_two_seeds_need_two_networks(tmp_path):
         with pytest.raises(InputError, match=r"model\.save"):
             model.save(tmp_path / "model.npz", seeds, given)
     assert not (tmp_path / "model.npz").exists()
+
+
+@pytest.mark.parametrize(
+    ("targets", "line"),
+    [
+        (np.eye(3)[[0, 1]], r"shape"),
+        (np.eye(4)[[0, 1, 2]], r"shape"),
+        (np.eye(3, dtype=int), r"int"),
+    ],
+)
+def test_targets_that_are_not_of_these_images_are_refused(targets, line):
+    network = Network(2, [Dense(3, "softmax")], "cross-entropy", "float64").initialize(stream(0, "weights"))
+    images = np.ones((3, 2))
+    assert network.evaluate(images, np.eye(3))[1] > 0
+    with pytest.raises(InputError, match=rf"targets.*{line}"):
+        network.evaluate(images, targets)
