@@ -10,7 +10,7 @@ INSTALL = if uv --version >/dev/null 2>&1; then uv pip install --quiet --python 
 .PHONY: help repro test test-integration test-slow lint check recipes sweep bench lock dist release
 
 help:            ## list the targets
-	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 20
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' Makefile | expand -t 26
 
 $(READY): requirements.lock pyproject.toml setup.py checks/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ..." >&2; exit 2; }

@@ -327,11 +327,8 @@ def try_one(defect: Defect, copy: Path, tests: dict[str, tuple[float, list[str]]
             status, log = run_tests(copy, files, names, seconds)
             if status is None:
                 return "found", "a hang"
-            if status in (
-                1,
-                2,
-                4,
-            ):  # of pytest: tests failed, or they or their fixtures could not be imported
+            # Of pytest: tests failed, they could not be imported, or conftest.py could not.
+            if status in (1, 2, 4):
                 failed = [line for line in log.splitlines() if line.startswith(("FAILED", "ERROR"))]
                 return "found", failed[0][:160] if failed else f"status {status}"
             if status < 0 or status == 70:

@@ -320,9 +320,9 @@ def _effects(
     first = f"{parameters}, {count(len(stages), 'stage')}"
     if run:
         first += f", {ran} of them run and watched"
-    well = "each parameter reruns a stage" if found else "commands, code and data alone rerun a stage"
-    if run:
         well = "what they declare is what they read"
+    else:
+        well = "each parameter reruns a stage" if found else "commands, code and data alone rerun a stage"
     summary = f"{first}: {count(len(findings), 'finding') if findings else well}"
     report = Report("effects", summary, findings, notes, data={"effects": [vars(effect) for effect in found]})
     report.text = [f"  {finding.where}: {finding.what}" for finding in findings]

@@ -389,9 +389,8 @@ def test_little_memory(folder: Path, stage: str, megabytes: int) -> None:
     )
     if finished.returncode or megabytes < 200:
         assert finished.returncode == 2
-        *warnings, last = (
-            finished.stderr.splitlines()
-        )  # a library that finds no memory for itself may warn before
+        # A library that finds no memory for itself may warn before.
+        *warnings, last = finished.stderr.splitlines()
         assert last in (
             f"{stage}: out of memory; nothing under a final name was changed",
             f"{stage}: operating system: Cannot allocate memory",
