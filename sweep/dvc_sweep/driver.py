@@ -78,7 +78,7 @@ class Driver:
         self._waiting: list[tuple[Trial, int]] = []
         self._unfit: set[str] = set()
         self._troubles: Counter[int] = Counter()
-        self._told_idle = False
+        self._idle_noted = False
         self._slots: dict[str, int] = {}
         self._signals: list[int] = []
 
@@ -138,9 +138,9 @@ class Driver:
         fit = {address: count for address, count in threads.items() if address not in self._unfit}
         if threads and not fit:
             raise BadInput(f"no worker is left that can run trials; `dvc-sweep resume {self.name}` goes on")
-        if not threads and not self._told_idle:
+        if not threads and not self._idle_noted:
             self.listener.note(f"the scheduler at {self.address} has no workers yet; waiting for one")
-        self._told_idle = not threads
+        self._idle_noted = not threads
         self._slots = {}
         for address, count in threads.items():
             host = address.rpartition("://")[2].rpartition(":")[0]

@@ -30,8 +30,8 @@ def git(*arguments: str, cwd: Path | str, given: str | None = None) -> str:
     )
     if finished.returncode:
         lines = [line for line in finished.stderr.splitlines() if line.strip()]
-        told = next(
+        reason = next(
             (line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1] if lines else ""
         )
-        raise GitError(f"git {arguments[0]}: {told or f'exit status {finished.returncode}'}")
+        raise GitError(f"git {arguments[0]}: {reason or f'exit status {finished.returncode}'}")
     return finished.stdout.strip()

@@ -80,10 +80,10 @@ def scale_of(axis: Range | Choices) -> Scale:
 
 
 def _around(values: Sequence[float]) -> Scale:
-    """An axis for these values, with a little room on either side."""
+    """An axis for these values, with a little space on either side."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    room = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
-    return Scale(low - room, high + room)
+    margin = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
+    return Scale(low - margin, high + margin)
 
 
 def _colour(part: float) -> str:
@@ -139,7 +139,7 @@ def _context(name: str, study: Study) -> dict[str, Any]:
     def goodness(one: FrozenTrial) -> float:
         return (value_of(one) - worst) / (best - worst) if best != worst else 1.0
 
-    def told(one: FrozenTrial) -> str:
+    def title(one: FrozenTrial) -> str:
         settings = ", ".join(f"{key} {_number(one.params[key])}" for key in scales)
         return f"{name}-{one.number}: {_number(one.value)} ({settings})"
 
@@ -149,7 +149,7 @@ def _context(name: str, study: Study) -> dict[str, Any]:
             "y": objective.at(value_of(one)),
             "params": {key: scale.at(one.params[key]) for key, scale in scales.items()},
             "colour": _colour(goodness(one)),
-            "told": told(one),
+            "title": title(one),
             "best": index == 0,
         }
         for index, one in enumerate(complete)

@@ -139,8 +139,8 @@ class _Slot:
         cache = Path(job.cache) if job.cache else Path(self.worker.local_directory).parent / "dvc-sweep-cache"
         self.folder.mkdir(parents=True, exist_ok=True)
         if job.cache and not Path(job.hub.url).exists():
-            told = f"does not see {job.hub.url}; machines that share no folder need --hub"
-            raise Unfit(self.worker.address, told)
+            reason = f"does not see {job.hub.url}; machines that share no folder need --hub"
+            raise Unfit(self.worker.address, reason)
         self.clone.prepare(job.hub, job.subfolder, cache, shared := job.cache is not None)
         if (earlier := job.hub.outcome(self.clone.folder, job.number)) is not None:
             return earlier  # another worker ran it, and was lost before it could say so
@@ -151,7 +151,7 @@ class _Slot:
         status = self._dvc(job, [*arguments, *([] if shared else ["--pull"]), *targets], wanted, watched=True)
         if status is None:
             return None
-        outcome = self._judged(job, status)
+        outcome = self._outcome(job, status)
         if outcome.commit and not shared:
             with_deps = ["--with-deps"] if targets else []
             status = self._dvc(job, ["push", "--quiet", "--run-cache", *with_deps, *targets], wanted)
@@ -160,8 +160,8 @@ class _Slot:
             if status:
                 raise OSError(errno.EIO, f"dvc push: {_reason(_text(self._log))}")
         seconds = time.monotonic() - started
-        told = Outcome(**{**vars(outcome), "seconds": round(seconds, 2), "worker": socket.gethostname()})
-        return job.hub.put(self.clone.folder, told, job.experiment)
+        complete = Outcome(**{**vars(outcome), "seconds": round(seconds, 2), "worker": socket.gethostname()})
+        return job.hub.put(self.clone.folder, complete, job.experiment)
 
     def unfit(self) -> Unfit:
         return Unfit(self.worker.address, f"no space left on the disk of {self.folder}")
@@ -189,11 +189,11 @@ class _Slot:
                     raise self.unfit()
                 return None
             for step, value in curve.news() if curve else ():
-                told = {"number": job.number, "attempt": job.attempt, "step": step, "value": value}
-                self.worker.log_event(job.topic, told)
+                report = {"number": job.number, "attempt": job.attempt, "step": step, "value": value}
+                self.worker.log_event(job.topic, report)
         return status
 
-    def _judged(self, job: Job, status: int) -> Outcome:
+    def _outcome(self, job: Job, status: int) -> Outcome:
         if status:
             log = _text(self._log)
             if status < 0:
@@ -219,7 +219,7 @@ class _Curve:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stale = self._stamp()  # what lies there before the trial is of the baseline
-        self._seen = -math.inf
+        self._last_step = -math.inf
 
     def _stamp(self) -> tuple[int, ...] | None:
         with contextlib.suppress(OSError):
@@ -237,8 +237,8 @@ class _Curve:
             for row in csv.DictReader(_whole_lines(file), delimiter="\t"):
                 with contextlib.suppress(KeyError, TypeError, ValueError):
                     step, value = int(row["step"]), float(list(row.values())[-1])
-                    if step > self._seen:
-                        self._seen = step
+                    if step > self._last_step:
+                        self._last_step = step
                         found.append((step, value))
         return found
 
@@ -291,10 +291,10 @@ def _reason(log: str) -> str:
         return lines[-1][:500] if lines else ""
     first = errors[0]
     own = lines[first].removeprefix("ERROR: ")
-    said = lines[first - 1] if first else ""
-    if "failed to run" not in own or said.startswith(("> ", "Running stage", "WARNING: ")):
+    above = lines[first - 1] if first else ""
+    if "failed to run" not in own or above.startswith(("> ", "Running stage", "WARNING: ")):
         return own[:500]
-    return said[:500]
+    return above[:500]
 
 
 def _disk_is_full(text: str, error: Exception | None, folder: Path) -> bool:

@@ -67,10 +67,10 @@ def test_a_sweep_is_read(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, change: tuple[str, str], line: str) -> None:
     assert change[0] in GOOD
-    with pytest.raises(BadInput) as told:
+    with pytest.raises(BadInput) as caught:
         read(tmp_path, GOOD.replace(*change))
-    assert told.value.message == f"{tmp_path / 'sweep.yaml'}: {line}"
-    assert told.value.exit_code == 2
+    assert caught.value.message == f"{tmp_path / 'sweep.yaml'}: {line}"
+    assert caught.value.exit_code == 2
 
 
 def test_a_missing_file_an_empty_one_and_other_bytes_are_told(tmp_path: Path) -> None:
@@ -101,9 +101,9 @@ def test_a_grid_has_every_point_once_the_last_key_fastest(tmp_path: Path) -> Non
                     lambda below: st.lists(below, max_size=3) | st.dictionaries(st.text(max_size=8) | st.sampled_from(["low", "high", "log", "step", "space", "objective", "file", "key", "direction"]), below, max_size=4)))  # fmt: skip
 @settings(max_examples=200, deadline=None)
 def test_nothing_in_a_file_ends_in_a_traceback(document: object) -> None:
-    with pytest.raises(BadInput) as told:
+    with pytest.raises(BadInput) as caught:
         space._sweep(document)
-    assert told.value.message
+    assert caught.value.message
 
 
 def test_corners_have_every_choice_and_both_ends(tmp_path: Path) -> None:

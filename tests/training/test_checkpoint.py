@@ -37,11 +37,11 @@ def test_resuming_from_any_point_gives_the_same_bits(blobs, fresh, tmp_path, sto
     hidden = (Dense(16, "relu", drop_rate=0.4),)
 
     def run(stop_after, path):
-        seen, looks = [], [0]
+        seen, calls = [], [0]
 
         def progress(examples, note):
-            looks[0] += 1
-            if looks[0] == stop_after:
+            calls[0] += 1
+            if calls[0] == stop_after:
                 raise Stop
 
         network = fresh(hidden=hidden)
