@@ -142,7 +142,7 @@ def _changed(node: ast.AST) -> Iterator[str]:
             yield repr(node.value * 2 if node.value else 1.0)
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         yield "pass"
-    elif isinstance(node, ast.Return) and node.value is not None:
+    elif isinstance(node, ast.Return) and ast.unparse(node) not in ("return", "return None"):
         yield "return None"
     elif isinstance(node, ast.Break):
         yield "continue"

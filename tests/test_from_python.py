@@ -130,6 +130,10 @@ REFUSED: list[tuple[str, Callable[[], object]]] = [
      lambda: fit(labels=np.where(np.arange(12) == 5, 12, LABELS))),
     ("Examples.images: should be finite, row 7 is not", lambda: fit(images=with_(math.nan))),
     ("Examples.images: should be finite, row 7 is not", lambda: fit(images=with_(math.inf))),
+    ("Reliability.confidence: should be from 0 to 1 in every filled bin",
+     lambda: metrics.Reliability(np.array([1, 2]), np.array([0.5, -0.1]), np.array([0.5, 1]))),
+    ("Reliability.accuracy: should be from 0 to 1 in every filled bin",
+     lambda: metrics.Reliability(np.array([1, 2]), np.array([0.5, 1]), np.array([0.5, 1.1]))),
     ("Examples.images: should be floats, is object", lambda: fit(images=IMAGES.astype(object))),
     ("train.examples.images: float64, the network's precision is float32", lambda: fit(images=IMAGES.astype(float))),
     ("train.examples.images: of 3 pixels, the network takes 4", lambda: fit(images=IMAGES[:, :3].copy())),
@@ -186,6 +190,10 @@ def test_a_network_of_zeros_that_is_meant_is_trained() -> None:
     network = Network(4, [Dense(3, "softmax", weights=initializers.Zeros())])
     fit(network=network)
     assert network.parameters.any()
+
+
+def test_pixels_whose_squares_overflow_are_finite_numbers() -> None:
+    Examples(np.full((2, 3), 1e30, np.float32), np.zeros(2, int))
 
 
 def test_what_numpy_and_python_know_as_numbers_and_lists_is_taken() -> None:

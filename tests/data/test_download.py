@@ -121,6 +121,12 @@ class TestServers:
         refused(dataset([server.url]), tmp_path, server.url, "answers 500")
         assert len(server.asked) == PATIENCE.attempts
 
+    @pytest.mark.parametrize("status", [408, 429])
+    def test_a_server_that_wants_to_be_asked_later(self, serve, tmp_path, status):
+        server = serve(lambda handler, name: handler.send_error(status))
+        refused(dataset([server.url]), tmp_path, server.url, f"answers {status}")
+        assert len(server.asked) == PATIENCE.attempts
+
     def test_a_proxy_that_refuses(self, serve, tmp_path, monkeypatch):
         monkeypatch.setenv("HTTPS_PROXY", serve(right).url)  # knows no CONNECT
         why = "the proxy does not let us through"
@@ -411,7 +417,8 @@ class TestTls:
     )
     def test_a_server_that_does_not_speak_it(self, serve, tmp_path):
         server = serve(right)
-        refused(dataset([server.url.replace("http:", "https:")]), tmp_path, "no TLS connection")
+        line = refused(dataset([server.url.replace("http:", "https:")]), tmp_path, "no TLS connection")
+        assert line.count("no TLS connection") == 1  # it is not asked for the other files
 
 
 class TestNamedSources:

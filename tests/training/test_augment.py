@@ -106,6 +106,17 @@ def test_a_taller_image_keeps_its_width():
     np.testing.assert_allclose(taller, np.tile([0, 1 / 3, 1, 1 / 3, 0], (5, 1)).T, atol=1e-12)
 
 
+def test_a_map_scales_then_shears_then_turns():
+    augmenter = Augmenter(Augmentation(rotation_degrees=20, scale=0.25, shear=0.3), (21, 21), np.float64)
+    taller, narrower = [HIGHEST, LOWEST]
+    places = augmenter.places(1, Fixed([HIGHEST, taller, narrower, HIGHEST, NONE, NONE]))
+    cosine, sine = np.cos(np.radians(20)), np.sin(np.radians(20))
+    turn, shear, scaling = [[cosine, -sine], [sine, cosine]], [[1, 0.3], [0, 1]], np.diag([0.75, 1.25])
+    y, x = np.mgrid[:21, :21].reshape(2, -1) - 10.0
+    expected = np.linalg.inv(np.array(turn) @ shear @ scaling) @ [x, y] + 10
+    np.testing.assert_allclose(places[:, ::-1, 0].transpose(1, 0, 2).reshape(2, -1), expected, atol=1e-12)
+
+
 def test_the_drawn_affine_maps_fill_the_ranges_of_the_settings():
     turns, _ = affine_maps(Augmentation(rotation_degrees=20))
     degrees = np.degrees(np.arctan2(turns[:, 1, 0], turns[:, 0, 0]))
