@@ -97,7 +97,7 @@ def _functions(tree: ast.AST) -> dict[int, int]:
 
 
 def _not_behaviour(tree: ast.AST) -> Iterator[ast.AST]:
-    """Annotations, imports, texts of errors, docstrings, and what only a type checker runs."""
+    """Annotations, imports, texts of errors, docstrings, what only a type checker runs, and whether `zip` is strict."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
@@ -110,6 +110,7 @@ def _not_behaviour(tree: ast.AST) -> Iterator[ast.AST]:
             isinstance(node, ast.Raise | ast.Import | ast.ImportFrom)
             or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
             or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+            or (isinstance(node, ast.keyword) and node.arg == "strict")
             or (
                 isinstance(node, ast.ClassDef) and any(ast.unparse(base) == "Protocol" for base in node.bases)
             )

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from mnistcore import files
+from mnistcore.arguments import Checked
 from mnistcore.arrays import load_arrays, open_array, save_arrays
 from mnistcore.data import datasets, gzipped, idx, normalization, sources
 from mnistcore.data.batches import (
@@ -159,8 +160,12 @@ REFUSED: list[tuple[str, Callable[[], object]]] = [
     ("wilson_interval.successes: should be less than or equal to 10, is 11", lambda: metrics.wilson_interval(11, 10)),
     ("reliability.confidence: should be from 0 to 1, of one prediction or more",
      lambda: metrics.reliability(np.array([1.5]), np.array([True]), 5)),
+    ("confusion_matrix.actual: should be integers, is float64",
+     lambda: metrics.confusion_matrix(LABELS / 2, LABELS, 3)),
     ("confusion_matrix.predicted: should be classes from 0 to 2, are 0 to 3",
      lambda: metrics.confusion_matrix(LABELS, (LABELS + 1) % 3 * 3 // 2, 3)),
+    ("check_labels.labels: should be integers, is float64", lambda: check_labels(LABELS / 2, 3, "labels")),
+    ("Dense.units: should be less than or equal to 1000000, is 1000001", lambda: Dense(1_000_001)),
     ("one_hot: example 0 has label -1; the classes are 0 to 2", lambda: one_hot(np.array([-1]), 3, "float32")),
     ("probabilities.chunk: should be greater than or equal to 1, is -1", lambda: fresh().probabilities(IMAGES, chunk=-1)),
     ("model.save.networks: 1 for 2 seeds", lambda: model.save("model.npz", [0, 1], [fresh()])),
@@ -203,15 +208,17 @@ def test_what_numpy_and_python_know_as_numbers_and_lists_is_taken() -> None:
     assert Dense(3, frozen=["biases"]).frozen == ("biases",)
 
 
-def test_what_was_checked_stays_as_it_was() -> None:
-    for one, name in (
-        (Settings(), "epochs"),
-        (Dense(3), "units"),
-        (SGD(), "learning_rate"),
-        (Averaging(), "steps"),
-    ):
-        with pytest.raises(dataclasses.FrozenInstanceError):
-            setattr(one, name, -1)
+def checked(kind: type) -> Iterator[type]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from checked(one)
+
+
+@pytest.mark.parametrize("kind", sorted(checked(Checked), key=lambda one: one.__name__))
+def test_what_was_checked_stays_as_it_was(kind: type) -> None:
+    one = object.__new__(kind)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.anything = -1
 
 
 # Any function and any constructor of the core, with any value in place of any argument.

@@ -774,8 +774,11 @@ class TestTable:
         assert all(mirror.startswith("https://") and mirror.endswith("/") for mirror in row.mirrors)
         assert row.mirrors or row.embedded
 
-    def test_the_sizes_of_mnist(self):
-        assert [file.size for file in TABLE["mnist"].files] == [47040016, 60008, 7840016, 10008]
+    @pytest.mark.parametrize(
+        "name", ["mnist", "fashion-mnist", "kmnist"]
+    )  # the others are made like the first
+    def test_the_sizes_of_mnist(self, name):
+        assert [file.size for file in TABLE[name].files] == [47040016, 60008, 7840016, 10008]
 
     def test_digits_need_no_network(self, tmp_path, monkeypatch):
         from sklearn.datasets import load_digits
