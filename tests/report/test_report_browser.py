@@ -379,8 +379,8 @@ def test_the_errors_by_what_they_are_to_be_chosen_by_mouse_and_keyboard(visit, d
     for kind in page.locator("#errors li").all():
         actual = int(kind.locator(".name").inner_text())
         rows = np.flatnonzero((labels == actual) & (predicted != actual))
-        labels = kind.locator("button").evaluate_all("all => all.map(one => one.ariaLabel)")
-        assert labels == [f"Test image {row}: {actual} taken for {predicted[row]}" for row in rows]
+        names = kind.locator("button").evaluate_all("all => all.map(one => one.ariaLabel)")
+        assert names == [f"Test image {row}: {actual} taken for {predicted[row]}" for row in rows]
     assert page.locator("#errors button[tabindex='0']").count() == 1
     page.locator("#errors button").first.focus()
     page.keyboard.press("ArrowRight")
