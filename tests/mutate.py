@@ -285,7 +285,8 @@ def known_tests(copy: Path) -> dict[str, tuple[float, list[str]]]:
 def tests_for(defect: Defect, tests: dict[str, tuple[float, list[str]]]) -> list[str]:
     """Those that call the function, then those that call others of its module, or else those of its room.
 
-    Processes that a test forks are not watched: what only they call is found by the second kind.
+    Processes that a test forks are not watched: what only they call is found by the second kind. A default or a
+    constant is of no function: those of the module's own test file, and of all constructors, come first.
     """
     file = defect.file.removeprefix("mnistcore/")
     room = f"tests/{file.partition('/')[0]}/"
@@ -298,6 +299,9 @@ def tests_for(defect: Defect, tests: dict[str, tuple[float, list[str]]]) -> list
         name for name, (_, calls) in tests.items() if any(call.startswith(f"{file}:") for call in calls)
     }
     callers = {name for name in module if f"{file}:{defect.function}" in tests[name][1]}
+    if not defect.function:
+        own = (f"{room}test_{Path(file).stem}.py::", "tests/test_from_python.py::")
+        callers |= {name for name in tests if name.startswith(own)}
     chosen = quickest_first(callers) + quickest_first(module - callers)
     return chosen or quickest_first(name for name in tests if name.startswith(room))
 

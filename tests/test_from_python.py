@@ -136,6 +136,8 @@ REFUSED: list[tuple[str, Callable[[], object]]] = [
     ("Reliability.accuracy: should be from 0 to 1 in every filled bin",
      lambda: metrics.Reliability(np.array([1, 2]), np.array([0.5, 1]), np.array([0.5, 1.1]))),
     ("Examples.images: should be floats, is object", lambda: fit(images=IMAGES.astype(object))),
+    ("train.examples.labels: row 5 is 3; the network's classes are 0 to 2",
+     lambda: fit(labels=np.where(np.arange(12) == 5, 3, LABELS))),
     ("train.examples.images: float64, the network's precision is float32", lambda: fit(images=IMAGES.astype(float))),
     ("train.examples.images: of 3 pixels, the network takes 4", lambda: fit(images=IMAGES[:, :3].copy())),
     ("train.validation.labels: row 2 is 9; the network's classes are 0 to 2",
@@ -149,6 +151,8 @@ REFUSED: list[tuple[str, Callable[[], object]]] = [
     (AVERAGE, lambda: fit(averaging=Averaging(0.9, 4))),
     ("Settings.stopping: patience goes by the validation loss; hold some examples out",
      lambda: fit(stopping=stopping.Patience(2))),
+    ("Network.loss: should be 'cross-entropy', 'binary-cross-entropy' or 'squared-error', is 'hope'",
+     lambda: Network(4, [Dense(3, "softmax")], "hope")),
     ("Network.precision: should be 'float32' or 'float64', is 'float16'",
      lambda: Network(4, [Dense(3, "softmax")], precision="float16")),
     ("Augmentation.elastic_pixels: should be less than or equal to 1000, is 1000.5", lambda: Augmentation(elastic_pixels=1000.5)),
@@ -160,6 +164,8 @@ REFUSED: list[tuple[str, Callable[[], object]]] = [
     ("wilson_interval.successes: should be less than or equal to 10, is 11", lambda: metrics.wilson_interval(11, 10)),
     ("reliability.confidence: should be from 0 to 1, of one prediction or more",
      lambda: metrics.reliability(np.array([1.5]), np.array([True]), 5)),
+    ("predict.outputs: should be finite, of one class or more", lambda: metrics.predict(np.array([[0.5, math.nan]]))),
+    ("predict.outputs: should be finite, of one class or more", lambda: metrics.predict(np.zeros((2, 0)))),
     ("confusion_matrix.actual: should be integers, is float64",
      lambda: metrics.confusion_matrix(LABELS / 2, LABELS, 3)),
     ("confusion_matrix.predicted: should be classes from 0 to 2, are 0 to 3",
@@ -206,6 +212,7 @@ def test_what_numpy_and_python_know_as_numbers_and_lists_is_taken() -> None:
     assert (settings.epochs, settings.l2, settings.optimizer) == (2, 0.5, SGD(1.0))
     assert type(settings.epochs) is int and type(settings.optimizer.learning_rate) is float
     assert Dense(3, frozen=["biases"]).frozen == ("biases",)
+    assert initializers.Uniform(0.5, 0.5).low == 0.5
 
 
 def checked(kind: type) -> Iterator[type]:
