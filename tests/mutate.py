@@ -332,6 +332,8 @@ def try_one(defect: Defect, copy: Path, tests: dict[str, tuple[float, list[str]]
             status, log = run_tests(copy, files, names, seconds)
             if status is None:
                 return "found", "a hang"
+            if not (copy.parent / "calls.json").exists():
+                return "found", f"pytest was ended, with status {status}"
             # Of pytest: tests failed, they could not be imported, or conftest.py could not.
             if status in (1, 2, 4):
                 failed = [line for line in log.splitlines() if line.startswith(("FAILED", "ERROR"))]

@@ -166,6 +166,8 @@ REFUSED: list[tuple[str, Callable[[], object]]] = [
      lambda: metrics.reliability(np.array([1.5]), np.array([True]), 5)),
     ("predict.outputs: should be finite, of one class or more", lambda: metrics.predict(np.array([[0.5, math.nan]]))),
     ("predict.outputs: should be finite, of one class or more", lambda: metrics.predict(np.zeros((2, 0)))),
+    ("macro_f1.confusion: should be counts, as many rows as columns, is an array (2, 3) of int64",
+     lambda: metrics.macro_f1(np.ones((2, 3), int))),
     ("confusion_matrix.actual: should be integers, is float64",
      lambda: metrics.confusion_matrix(LABELS / 2, LABELS, 3)),
     ("confusion_matrix.predicted: should be classes from 0 to 2, are 0 to 3",
@@ -212,6 +214,8 @@ def test_what_numpy_and_python_know_as_numbers_and_lists_is_taken() -> None:
     assert (settings.epochs, settings.l2, settings.optimizer) == (2, 0.5, SGD(1.0))
     assert type(settings.epochs) is int and type(settings.optimizer.learning_rate) is float
     assert Dense(3, frozen=["biases"]).frozen == ("biases",)
+    with pytest.raises(TypeError):
+        Settings(64)  # type: ignore[misc]
     assert initializers.Uniform(0.5, 0.5).low == 0.5
 
 
