@@ -173,6 +173,8 @@ REFUSED: list[tuple[str, Callable[[], object]]] = [
     ("confusion_matrix.predicted: should be classes from 0 to 2, are 0 to 3",
      lambda: metrics.confusion_matrix(LABELS, (LABELS + 1) % 3 * 3 // 2, 3)),
     ("check_labels.labels: should be integers, is float64", lambda: check_labels(LABELS / 2, 3, "labels")),
+    ("check_labels.classes: should be less than or equal to 1000000, is 1000001",
+     lambda: check_labels(LABELS, 1_000_001, "labels")),
     ("Dense.units: should be less than or equal to 1000000, is 1000001", lambda: Dense(1_000_001)),
     ("one_hot: example 0 has label -1; the classes are 0 to 2", lambda: one_hot(np.array([-1]), 3, "float32")),
     ("probabilities.chunk: should be greater than or equal to 1, is -1", lambda: fresh().probabilities(IMAGES, chunk=-1)),
