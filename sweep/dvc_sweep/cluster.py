@@ -9,6 +9,8 @@ from pathlib import Path
 
 import dask.config
 from distributed import Client, LocalCluster
+from distributed.comm.addressing import parse_address, parse_host_port
+from distributed.comm.registry import get_backend
 
 from dvc_sweep.errors import BadInput
 
@@ -33,14 +35,22 @@ def local(workers: int, folder: Path) -> Iterator[str]:
         "distributed.worker.memory.spill": False,
     }
     with dask.config.set(settings):
-        cluster = LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, memory_limit=0, dashboard_address=":0",
-            local_directory=str(folder), preload="dvc_sweep.cluster", silence_logs=logging.CRITICAL,
-        )  # fmt: skip
+        # Dask leaves its processes behind if it is interrupted while they start. (They inherit the mask, to no harm.)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
+            cluster = LocalCluster(
+                n_workers=workers, threads_per_worker=1, processes=True, memory_limit=0, dashboard_address=":0",
+                local_directory=str(folder), preload="dvc_sweep.cluster", silence_logs=logging.CRITICAL,
+            )  # fmt: skip
+        except BaseException:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            raise
+        try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
             yield str(cluster.scheduler_address)  # pyright: ignore[reportAttributeAccessIssue]  (not asynchronous)
         finally:
-            with contextlib.suppress(OSError):  # on a busy machine a TimeoutError, when all trials have ended
+            # On a busy machine a TimeoutError, when all trials have ended; an AssertionError, when some never began.
+            with contextlib.suppress(Exception):
                 cluster.close()
 
 
@@ -51,6 +61,12 @@ def dask_setup(worker: object) -> None:
 
 def connect(address: str) -> Client:
     """A client of the scheduler at `address`."""
+    try:
+        scheme, place = parse_address(address)
+        get_backend(scheme)
+        parse_host_port(place)
+    except ValueError:
+        raise BadInput(f"'{address}' is no scheduler's address; give it as tcp://HOST:8786") from None
     try:
         return Client(address, timeout=CONNECT, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:

@@ -22,6 +22,7 @@ from optuna.trial import Trial
 
 from dvc_sweep import cluster, trial
 from dvc_sweep.errors import BadInput
+from dvc_sweep.git import author
 from dvc_sweep.hub import Hub, Outcome
 from dvc_sweep.project import Project, override
 from dvc_sweep.runner import GRACE
@@ -80,6 +81,7 @@ class Driver:
         self._troubles: Counter[int] = Counter()
         self._idle_noted = False
         self._slots: dict[str, int] = {}
+        self._author = author(project.repository)
         self._signals: list[int] = []
 
     def run(self, trials: int) -> None:
@@ -154,6 +156,7 @@ class Driver:
             attempt=attempt,
             hub=self.hub,
             subfolder=self.project.subfolder,
+            author=self._author,
             cache=self.cache,
             name=name,
             experiment=self.project.experiment(name),

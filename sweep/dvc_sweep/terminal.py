@@ -134,9 +134,9 @@ def details(name: str, study: Study, one: FrozenTrial) -> list[str]:
 
 
 def _shortened(keys: list[str]) -> list[str]:
-    """The last parts of dotted keys, as many as it takes to tell them apart."""
+    """The last parts of dotted keys, without their file, as many as it takes to tell them apart."""
     for parts in range(1, 10):
-        short = [".".join(key.split(".")[-parts:]) for key in keys]
+        short = [".".join(key.rpartition(":")[2].split(".")[-parts:]) for key in keys]
         if len(set(short)) == len(keys):
             return short
     return keys

@@ -28,6 +28,7 @@ from dvc_sweep.runner import Runner
 POLL = 0.2  # seconds between two looks at a running trial
 LEAST_SPACE = 64 * 1024  # bytes; a disk with less, for so many seconds, is full
 FULL_SECONDS = 5.0
+LONGEST_TEXT = 1 << 20  # bytes of a log that are looked at
 LONGEST_LOG = 20_000  # characters of a failed trial's log that are kept
 
 
@@ -43,6 +44,7 @@ class Job:
     attempt: int
     hub: Hub
     subfolder: str  # of the DVC project in its Git repository
+    author: dict[str, str]  # of its commits, as Git's settings
     cache: str | None  # DVC's cache, if it is shared
     name: str  # of the experiment
     experiment: str  # its ref
@@ -141,7 +143,7 @@ class _Slot:
         if job.cache and not Path(job.hub.url).exists():
             reason = f"does not see {job.hub.url}; machines that share no folder need --hub"
             raise Unfit(self.worker.address, reason)
-        self.clone.prepare(job.hub, job.subfolder, cache, shared := job.cache is not None)
+        self.clone.prepare(job.hub, job.subfolder, cache, shared := job.cache is not None, job.author)
         if (earlier := job.hub.outcome(self.clone.folder, job.number)) is not None:
             return earlier  # another worker ran it, and was lost before it could say so
         arguments = ["exp", "run", "--name", job.name]
@@ -264,21 +266,33 @@ def metric(path: Path, key: str) -> float | str:
         return "was not written"
     except (ParseError, OSError) as error:
         return f"cannot be read: {' '.join(str(error).split())}"
-    for part in key.split("."):
-        if isinstance(value, dict) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
-            value = value[int(part)]
-        else:
-            return f"has no '{key}'"
+    try:
+        value = _at(value, key.split("."))
+    except KeyError:
+        return f"has no '{key}'"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return f"{key} is no number"
     return float(value) if math.isfinite(value) else f"{key} is {value}"
 
 
+def _at(value: Any, parts: list[str]) -> Any:
+    """What lies in nested mappings and lists at a dotted key; a mapping's own key may have dots in it."""
+    if not parts:
+        return value
+    if isinstance(value, list) and parts[0].isdigit() and int(parts[0]) < len(value):
+        return _at(value[int(parts[0])], parts[1:])
+    if isinstance(value, dict):
+        for count in range(len(parts), 0, -1):
+            with contextlib.suppress(KeyError):
+                return _at(value[".".join(parts[:count])], parts[count:])
+    raise KeyError(parts[0])
+
+
 def _text(log: Path) -> str:
-    with contextlib.suppress(OSError):
-        return log.read_text(encoding="utf-8", errors="replace")
+    """The end of a log, at most a megabyte."""
+    with contextlib.suppress(OSError), open(log, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - LONGEST_TEXT))
+        return file.read().decode("utf-8", errors="replace")
     return ""
 
 

@@ -93,6 +93,19 @@ def test_ctrl_c_ends_running_trials_and_keeps_finished_ones(project: Project) ->
 
 
 @pytest.mark.slow
+def test_ctrl_c_while_workers_start_ends_tidily(project: Project) -> None:
+    for seconds in (1.0, 1.8, 2.4, 3.0, 3.6):
+        driver = project.start("dvc-sweep", "run", "grid.yaml", "--name", "early", "--workers", "2")
+        time.sleep(seconds)
+        below = children(driver.pid)
+        os.killpg(driver.pid, signal.SIGINT)
+        printed = output_of(driver)
+        assert driver.returncode == 130 and "Traceback" not in printed, (seconds, printed)
+        until(lambda below=below: not any(map(alive, below)), 20)
+        shutil.rmtree(project.root / ".dvc/tmp/sweeps", ignore_errors=True)
+
+
+@pytest.mark.slow
 def test_a_second_ctrl_c_ends_at_once(project: Project) -> None:
     """Also where a trial does not heed the first one."""
     stage = (project.root / "stage.py").read_text()
@@ -141,7 +154,7 @@ def test_stop_and_status_from_another_terminal(project: Project) -> None:
     assert "runs already" in project.sweep("resume", "grid", status=2)
     assert "exists; `dvc-sweep resume grid` goes on" in project.sweep("run", "grid.yaml", status=2)
     assert "grid: stopped" in project.sweep("stop", "grid")
-    assert driver.wait(20) == 130
+    assert driver.wait(20) == 143
     assert "grid: stopped, " in project.sweep("status")
     kept = project.experiments()
     assert "grid: 6 trials: 6 complete" in project.sweep("resume", "grid", "--workers", "2")
