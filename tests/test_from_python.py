@@ -221,6 +221,14 @@ def test_what_numpy_and_python_know_as_numbers_and_lists_is_taken() -> None:
     assert initializers.Uniform(0.5, 0.5).low == 0.5
 
 
+def test_what_is_not_given_is_as_documented() -> None:
+    assert Settings() == Settings(
+        batch_size=128, remainder="keep", reduction="mean", epochs=10, shuffle=True, optimizer=SGD(0.1),
+        schedule=schedules.Constant(), l2=0.0, clip_norm=None, stopping=None, averaging=None, augmenter=None, shards=2,
+    )  # fmt: skip
+    assert Averaging() == Averaging(decay=0.99, steps=10)
+
+
 def checked(kind: type) -> Iterator[type]:
     for one in kind.__subclasses__():
         yield one

@@ -6,6 +6,8 @@ import ipaddress
 import itertools
 import os
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 import tarfile
@@ -20,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers import GZIPPED, NAMES, PLAIN, dataset, is_complete, right
 
-from mnistcore.data import idx, urls
+from mnistcore.data import idx, sources, urls
 from mnistcore.data.datasets import TABLE
 from mnistcore.data.download import fetch
 from mnistcore.data.sources import Patience, check_named
@@ -791,6 +793,25 @@ class TestTable:
         read = [idx.read(tmp_path / NAMES[i]) for i in (0, 2, 1, 3)]
         assert [len(part) for part in read] == [1203, 594, 1203, 594]
         assert all(np.array_equal(a.reshape(b.shape), b) for a, b in zip(read, parts, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("error", "line", "passing"),
+    [
+        (requests.exceptions.SSLError(ssl.SSLError("x")), "no TLS connection could be made", False),
+        (requests.ConnectionError(socket.gaierror("x")), "its name cannot be resolved", False),
+        (requests.ConnectionError(ConnectionRefusedError("x")), "refuses connections", False),
+        (requests.ConnectTimeout("x"), "no connection within 5 s", False),
+        (requests.exceptions.ProxyError("x"), "the proxy does not let us through", False),
+        (requests.ReadTimeout("x"), "stalled (nothing for 10 s)", False),
+        (requests.ConnectionError("x"), "the connection broke off", True),
+        (ValueError("http://user:secret@host"), "no connection (ValueError)", False),
+    ],
+)
+def test_what_goes_wrong_in_a_connection_is_a_few_words(error, line, passing):
+    found = sources._as_source_error(error, PATIENCE)
+    assert isinstance(found, sources.SourceError)
+    assert (str(found), found.passing, found.hopeless) == (line, passing, not passing)
 
 
 def test_a_refusal_says_whether_it_was_a_redirect_that_led_there():

@@ -262,6 +262,8 @@ class TestFiles:
         assert (tmp_path / name).read_bytes() == first
         assert idx.read(tmp_path / name).tolist() == array.tolist()
         assert list(tmp_path.iterdir()) == [tmp_path / name]
+        if name.endswith(".gz"):
+            assert first[4:8] == bytes(4)  # no time, as RFC 1952 has it
 
     def test_a_missing_file_and_a_folder_are_told_apart(self, tmp_path):
         with pytest.raises(idx.IdxError, match="not found"):

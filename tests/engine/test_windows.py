@@ -17,7 +17,7 @@ def test_a_window_gives_the_rows_of_its_array(columns, kind, tmp_path, monkeypat
         array = np.repeat(array, 2, axis=0)[::2]
     source = csr_array(array) if kind == "sparse" else array
     if "file" in kind:
-        monkeypatch.setattr("mnistcore.engine.windows.RESIDENT", 0 if kind == "large file" else 1 << 20)
+        monkeypatch.setattr("mnistcore.engine.windows.RESIDENT", array.nbytes - (kind == "large file"))
         np.save(tmp_path / "images.npy", array)
         source = np.load(tmp_path / "images.npy", mmap_mode="r")
     window, rows = Window(source, columns), np.array([3, 49, 0, 3])
