@@ -140,6 +140,7 @@ def check(project: Project, sweep: Sweep) -> None:
         read = _read_by(stages, project.root)
         for where, keys in (("space", sweep.space), ("constants", sweep.constants)):
             for key in keys:
+                _check_file(project, where, key)
                 _check_key(project.root, where, key, read, sweep.target)
         outputs = [Path(out.fs_path) for stage in stages for out in stage.outs]
         _check_output(project.root, outputs, "objective: file", sweep.objective.file)
@@ -154,7 +155,7 @@ def check(project: Project, sweep: Sweep) -> None:
             hint = nearest(sweep.objective.key, _leaves(document)) if value.startswith("has no") else ""
             raise BadInput(f"objective: key: {sweep.objective.file} {value}{hint}")
     for point in sweep.corners():
-        _check_values(project.root, point)
+        _check_values(project, point)
 
 
 def _stages(repo: Repo, target: str | None) -> list[Any]:
@@ -182,6 +183,18 @@ def _read_by(stages: list[Any], root: Path) -> dict[str, set[str]]:
         )  # a template takes parameters without declaring them
         read.setdefault(PARAMETERS, set()).update(re.findall(r"\$\{\s*([\w.-]+)", text))
     return read
+
+
+def _check_file(project: Project, where: str, key: str) -> None:
+    """Refuse a parameter file that is not the clone's own in a clone: a trial would write into it."""
+    file, _ = split(key)
+    path = project.root / file
+    if not path.resolve().is_relative_to(project.repository):
+        raise BadInput(
+            f"{where}: {key}: {file} is outside of the Git repository, and trials have clones of that"
+        )
+    if os.path.isabs(file) or (path.is_symlink() and os.path.isabs(path.readlink())):
+        raise BadInput(f"{where}: {key}: {file} has an absolute path; give it relative to the project")
 
 
 def _check_key(root: Path, where: str, key: str, read: dict[str, set[str]], target: str | None) -> None:
@@ -255,7 +268,7 @@ def apply(root: Path, point: dict[str, Any], where: Path) -> None:
     """Write the values of `point` into copies, under `where`, of the parameter files under `root`, as DVC would."""
     for key, value in point.items():
         file, name = split(key)
-        copy = where / file
+        copy = Path(os.path.normpath(where / file))
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / file, copy)
@@ -271,9 +284,10 @@ def apply(root: Path, point: dict[str, Any], where: Path) -> None:
             raise BadInput(f"{key}: {shown(value)} would arrive as {shown(found)}")
 
 
-def _check_values(root: Path, point: dict[str, Any]) -> None:
+def _check_values(project: Project, point: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        apply(root, point, Path(folder))
+        # Laid out as the repository is: a parameter file may be above the project.
+        apply(project.root, point, Path(folder) / project.subfolder)
 
 
 def ask_pipeline(project: Project, sweep: Sweep) -> None:
