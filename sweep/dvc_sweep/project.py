@@ -23,10 +23,8 @@ from dvc.utils.hydra import apply_overrides
 
 from dvc_sweep.errors import BadInput
 from dvc_sweep.git import GitError, git
-from dvc_sweep.space import Sweep, nearest, shown
+from dvc_sweep.space import PARAMETERS, Sweep, nearest, shown, split
 from dvc_sweep.trial import load, metric
-
-PARAMETERS = "params.yaml"  # where DVC looks for a parameter whose file is not named
 
 
 @dataclass(frozen=True)
@@ -212,12 +210,6 @@ def _check_key(root: Path, where: str, key: str, read: dict[str, set[str]], targ
         one in ("", name) or name.startswith(f"{one}.") or one.startswith(f"{name}.") for one in declared
     ):
         raise BadInput(f"{where}: {key}: no stage of {target or 'the pipeline'} depends on it")
-
-
-def split(key: str) -> tuple[str, str]:
-    """A parameter's file and its name in it: `other.yaml:train.epochs`, or just `train.epochs`."""
-    file, separator, name = key.rpartition(":")
-    return (file, name) if separator else (PARAMETERS, key)
 
 
 def _leaves(document: Any, prefix: str = "") -> list[str]:

@@ -7,6 +7,7 @@ import difflib
 import itertools
 import json
 import math
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ PRUNERS = {
     "hyperband": ("min_resource", "max_resource", "reduction_factor"),
 }
 LARGEST_GRID = 1_000_000
+PARAMETERS = "params.yaml"  # where DVC looks for a parameter whose file is not named
 
 
 @dataclass(frozen=True)
@@ -157,8 +159,7 @@ def _sweep(document: Any) -> Sweep:
     space = {key: _axis(f"space: {key}", value) for key, value in document["space"].items()}
     for key, value in constants.items():
         _value(f"constants: {key}", value)
-        if key in space:
-            raise BadInput(f"constants: {key}: is in the space as well; take it out of one of the two")
+    _no_overlaps([("space", key) for key in space] + [("constants", key) for key in constants])
     if sampler == "grid":
         for key, axis in space.items():
             if axis.grid() is None:
@@ -169,6 +170,23 @@ def _sweep(document: Any) -> Sweep:
         _objective(document["objective"]), space, constants, target, sampler, seed,
         _pruning(document.get("pruning")), check,
     )  # fmt: skip
+
+
+def _no_overlaps(keys: list[tuple[str, str]]) -> None:
+    """Refuse two keys, each after its section, of which one sets what the other does, or a part of it."""
+    for (earlier, other), (where, key) in itertools.combinations(keys, 2):
+        (file, name), (other_file, other_name) = split(key), split(other)
+        if file == other_file and f"{name}.".startswith(f"{other_name}."):
+            within = "the same as" if name == other_name else "a part of"
+            raise BadInput(f"{where}: {key}: is {within} {other} in the {earlier}; take one of the two out")
+        if file == other_file and f"{other_name}.".startswith(f"{name}."):
+            raise BadInput(f"{where}: {key}: has {other} of the {earlier} in it; take one of the two out")
+
+
+def split(key: str) -> tuple[str, str]:
+    """A parameter's file and its name in it: `other.yaml:train.epochs`, or just `train.epochs`."""
+    file, separator, name = key.rpartition(":")
+    return (os.path.normpath(file), name) if separator else (PARAMETERS, key)
 
 
 def _objective(value: Any) -> Objective:

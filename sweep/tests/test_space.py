@@ -58,7 +58,11 @@ def test_a_sweep_is_read(tmp_path: Path) -> None:
         (("[6, 12]", "[6, 12]\nsampler: best"), 'sampler: should be one of tpe, random, grid, is "best"'),
         (("[6, 12]", "[6, 12]\nsampler: grid"), "space: train.rate: a grid needs a list of values, or a range with a step"),
         (("[6, 12]", "[6, 12]\nseed: -1"), "seed: should be an integer from 0 to 4294967295, is -1"),
-        (("[6, 12]", "[6, 12]\nconstants: {train.epochs: 8}"), "constants: train.epochs: is in the space as well; take it out of one of the two"),
+        (("[6, 12]", "[6, 12]\nconstants: {train.epochs: 8}"), "constants: train.epochs: is the same as train.epochs in the space; take one of the two out"),
+        (("[6, 12]", "[6, 12]\nconstants: {'params.yaml:train.epochs': 8}"), "constants: params.yaml:train.epochs: is the same as train.epochs in the space; take one of the two out"),
+        (("[6, 12]", "[6, 12]\n  ./params.yaml:train.epochs: [1]"), "space: ./params.yaml:train.epochs: is the same as train.epochs in the space; take one of the two out"),
+        (("[6, 12]", "[6, 12]\n  train.epochs.x: [1]"), "space: train.epochs.x: is a part of train.epochs in the space; take one of the two out"),
+        (("[6, 12]", "[6, 12]\n  train: [{a: 1}]"), "space: train: has train.rate of the space in it; take one of the two out"),
         (("[6, 12]", "[6, 12]\npruning: {}"), "pruning: has no 'curve'"),
         (("[6, 12]", "[6, 12]\npruning: {curve: c, pruner: hyper}"), 'pruning: pruner: should be one of median, hyperband, is "hyper"'),
         (("[6, 12]", "[6, 12]\npruning: {curve: c, max_resource: 3}"), "pruning: max_resource: is not of the pruner median, which has startup_trials, warmup_steps"),
@@ -71,6 +75,11 @@ def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, change: tuple[str, st
         read(tmp_path, GOOD.replace(*change))
     assert caught.value.message == f"{tmp_path / 'sweep.yaml'}: {line}"
     assert caught.value.exit_code == 2
+
+
+def test_the_same_name_in_two_files_and_names_that_begin_alike_are_fine(tmp_path: Path) -> None:
+    found = read(tmp_path, GOOD + "  other.yaml:train.epochs: [1]\n  train.epochs_more: [2]\n")
+    assert len(found.space) == 4
 
 
 def test_a_missing_file_an_empty_one_and_other_bytes_are_told(tmp_path: Path) -> None:
