@@ -298,6 +298,7 @@ def ask_pipeline(project: Project, sweep: Sweep) -> None:
                 shell=True,
                 cwd=root,
                 check=False,
+                stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
                 errors="replace",

@@ -174,6 +174,18 @@ def test_the_check_writes_nothing_outside_of_its_folder(
     assert small.git("status", "--porcelain") == ""
 
 
+def test_the_pipelines_own_check_does_not_wait_for_input(small: Project) -> None:
+    never, writer = os.pipe()  # of which nothing ever comes
+    terminal = os.dup(0)
+    os.dup2(never, 0)
+    try:
+        fits(small, "space: {a: [1]}\ncheck: timeout 5 cat")
+    finally:
+        os.dup2(terminal, 0)
+        for descriptor in (never, writer, terminal):
+            os.close(descriptor)
+
+
 def test_parameter_files_that_a_clone_shares_are_refused(small: Project, tmp_path: Path) -> None:
     (tmp_path / "far.yaml").write_text("d: 1\n")
     (small.root / "link.yaml").symlink_to("../../far.yaml")
