@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from configparser import ConfigParser
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,15 @@ def require_commit(project: Project) -> None:
         raise BadInput("this clone is shallow, and DVC's experiments need it whole: `git fetch --unshallow`")
 
 
+def _require_committed(project: Project, files: Iterable[str]) -> None:
+    """Refuse files that Git does not know; changes of those that it knows are refused already."""
+    for file in sorted(files):
+        if not git("ls-files", "--", f":(literal){file}", cwd=project.root):
+            raise BadInput(
+                f"{file} is not committed, and trials run from the commit; `git add {file}`, and commit"
+            )
+
+
 def taken(project: Project, prefix: str) -> list[str]:
     """Names of experiments, of any commit, that trials of a sweep called `prefix` would have."""
     refs = git("for-each-ref", "--format=%(refname:lstrip=4)", "refs/exps/*/*/*", cwd=project.repository)
@@ -134,12 +144,18 @@ def check(project: Project, sweep: Sweep) -> None:
     BadInput : naming the key of the sweep, and what is known instead
     """
     with contextlib.chdir(project.root), Repo(str(project.root)) as repo:
+        if repo.config["core"].get("no_scm"):
+            raise BadInput(
+                "the project has core.no_scm, and DVC's experiments need Git; take that setting out"
+            )
         stages = _stages(repo, sweep.target)
+        _require_committed(project, {os.path.relpath(stage.dvcfile.path, project.root) for stage in stages})
         read = _read_by(stages, project.root)
         for where, keys in (("space", sweep.space), ("constants", sweep.constants)):
             for key in keys:
                 _check_file(project, where, key)
                 _check_key(project.root, where, key, read, sweep.target)
+        _require_committed(project, {split(key)[0] for key in (*sweep.space, *sweep.constants)})
         outputs = [Path(out.fs_path) for stage in stages for out in stage.outs]
         _check_output(project.root, outputs, "objective: file", sweep.objective.file)
         # A curve may be there as long as training runs, in a folder that Git ignores.

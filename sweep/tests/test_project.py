@@ -186,6 +186,22 @@ def test_the_pipelines_own_check_does_not_wait_for_input(small: Project) -> None
             os.close(descriptor)
 
 
+@pytest.mark.parametrize("file", ["params.yaml", "../shared.yaml", "dvc.yaml"])
+def test_what_is_not_committed_is_refused(small: Project, file: str) -> None:
+    small.git("rm", "--quiet", "--cached", file)
+    small.git("commit", "--quiet", "--message", "without it")
+    assert unfit(small, 'space: {a: [1], "../shared.yaml:c": [2]}') == (
+        f"{file} is not committed, and trials run from the commit; `git add {file}`, and commit"
+    )
+
+
+def test_a_project_without_scm_is_refused(small: Project) -> None:
+    small.dvc("config", "core.no_scm", "true")
+    small.commit()
+    line = "the project has core.no_scm, and DVC's experiments need Git; take that setting out"
+    assert unfit(small, "space: {a: [1]}") == line
+
+
 def test_parameter_files_that_a_clone_shares_are_refused(small: Project, tmp_path: Path) -> None:
     (tmp_path / "far.yaml").write_text("d: 1\n")
     (small.root / "link.yaml").symlink_to("../../far.yaml")
