@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from configparser import ConfigParser
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +24,8 @@ from dvc.utils.hydra import apply_overrides
 
 from dvc_sweep.errors import BadInput
 from dvc_sweep.git import GitError, git
-from dvc_sweep.space import Sweep, nearest, shown
+from dvc_sweep.space import PARAMETERS, Sweep, nearest, shown, split
 from dvc_sweep.trial import load, metric
-
-PARAMETERS = "params.yaml"  # where DVC looks for a parameter whose file is not named
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,15 @@ def require_commit(project: Project) -> None:
         raise BadInput(f"trials start from a commit, and not committed yet: {', '.join(files[:3])}{more}")
     if git("rev-parse", "--is-shallow-repository", cwd=project.root) == "true":
         raise BadInput("this clone is shallow, and DVC's experiments need it whole: `git fetch --unshallow`")
+
+
+def _require_committed(project: Project, files: Iterable[str]) -> None:
+    """Refuse files that Git does not know; changes of those that it knows are refused already."""
+    for file in sorted(files):
+        if not git("ls-files", "--", f":(literal){file}", cwd=project.root):
+            raise BadInput(
+                f"{file} is not committed, and trials run from the commit; `git add {file}`, and commit"
+            )
 
 
 def taken(project: Project, prefix: str) -> list[str]:
@@ -136,11 +144,18 @@ def check(project: Project, sweep: Sweep) -> None:
     BadInput : naming the key of the sweep, and what is known instead
     """
     with contextlib.chdir(project.root), Repo(str(project.root)) as repo:
+        if repo.config["core"].get("no_scm"):
+            raise BadInput(
+                "the project has core.no_scm, and DVC's experiments need Git; take that setting out"
+            )
         stages = _stages(repo, sweep.target)
+        _require_committed(project, {os.path.relpath(stage.dvcfile.path, project.root) for stage in stages})
         read = _read_by(stages, project.root)
         for where, keys in (("space", sweep.space), ("constants", sweep.constants)):
             for key in keys:
+                _check_file(project, where, key)
                 _check_key(project.root, where, key, read, sweep.target)
+        _require_committed(project, {split(key)[0] for key in (*sweep.space, *sweep.constants)})
         outputs = [Path(out.fs_path) for stage in stages for out in stage.outs]
         _check_output(project.root, outputs, "objective: file", sweep.objective.file)
         # A curve may be there as long as training runs, in a folder that Git ignores.
@@ -154,7 +169,7 @@ def check(project: Project, sweep: Sweep) -> None:
             hint = nearest(sweep.objective.key, _leaves(document)) if value.startswith("has no") else ""
             raise BadInput(f"objective: key: {sweep.objective.file} {value}{hint}")
     for point in sweep.corners():
-        _check_values(project.root, point)
+        _check_values(project, point)
 
 
 def _stages(repo: Repo, target: str | None) -> list[Any]:
@@ -184,6 +199,18 @@ def _read_by(stages: list[Any], root: Path) -> dict[str, set[str]]:
     return read
 
 
+def _check_file(project: Project, where: str, key: str) -> None:
+    """Refuse a parameter file that is not the clone's own in a clone: a trial would write into it."""
+    file, _ = split(key)
+    path = project.root / file
+    if not path.resolve().is_relative_to(project.repository):
+        raise BadInput(
+            f"{where}: {key}: {file} is outside of the Git repository, and trials have clones of that"
+        )
+    if os.path.isabs(file) or (path.is_symlink() and os.path.isabs(path.readlink())):
+        raise BadInput(f"{where}: {key}: {file} has an absolute path; give it relative to the project")
+
+
 def _check_key(root: Path, where: str, key: str, read: dict[str, set[str]], target: str | None) -> None:
     file, name = split(key)
     path = root / file
@@ -199,12 +226,6 @@ def _check_key(root: Path, where: str, key: str, read: dict[str, set[str]], targ
         one in ("", name) or name.startswith(f"{one}.") or one.startswith(f"{name}.") for one in declared
     ):
         raise BadInput(f"{where}: {key}: no stage of {target or 'the pipeline'} depends on it")
-
-
-def split(key: str) -> tuple[str, str]:
-    """A parameter's file and its name in it: `other.yaml:train.epochs`, or just `train.epochs`."""
-    file, separator, name = key.rpartition(":")
-    return (file, name) if separator else (PARAMETERS, key)
 
 
 def _leaves(document: Any, prefix: str = "") -> list[str]:
@@ -255,7 +276,7 @@ def apply(root: Path, point: dict[str, Any], where: Path) -> None:
     """Write the values of `point` into copies, under `where`, of the parameter files under `root`, as DVC would."""
     for key, value in point.items():
         file, name = split(key)
-        copy = where / file
+        copy = Path(os.path.normpath(where / file))
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / file, copy)
@@ -271,9 +292,10 @@ def apply(root: Path, point: dict[str, Any], where: Path) -> None:
             raise BadInput(f"{key}: {shown(value)} would arrive as {shown(found)}")
 
 
-def _check_values(root: Path, point: dict[str, Any]) -> None:
+def _check_values(project: Project, point: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        apply(root, point, Path(folder))
+        # Laid out as the repository is: a parameter file may be above the project.
+        apply(project.root, point, Path(folder) / project.subfolder)
 
 
 def ask_pipeline(project: Project, sweep: Sweep) -> None:
@@ -292,6 +314,7 @@ def ask_pipeline(project: Project, sweep: Sweep) -> None:
                 shell=True,
                 cwd=root,
                 check=False,
+                stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
                 errors="replace",

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from dvc_sweep import project as projects
 from dvc_sweep import space
 from dvc_sweep.__main__ import main
+from dvc_sweep.errors import BadInput
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,101 @@ def test_values_arrive_as_they_are(value: Any) -> None:
         root.mkdir()
         (root / "params.yaml").write_text("a:  # the first\n  b: 1\n")
         projects.apply(root, {"a.b": value}, copy)
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project of one stage in the subfolder `inner` of a Git repository, and this process in it."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "outer/inner").mkdir(parents=True)
+    project = Project(tmp_path / "outer/inner", tmp_path / "home")
+    project.run("git", "init", "--quiet", "--initial-branch=main", cwd=tmp_path / "outer")
+    project.dvc("init", "--quiet", "--subdir")
+    for name, text in {
+        "dvc.yaml": "stages: {one: {cmd: 'true', params: [a, ../shared.yaml: [c]], metrics: [m.json: {cache: false}]}}",
+        "params.yaml": "{a: 1, b: 2}\n",
+        "../shared.yaml": "c: 3\n",
+        "m.json": '{"x": 1}',
+    }.items():
+        project.write(name, text)
+    project.commit()
+    monkeypatch.chdir(project.root)
+    return project
+
+
+def fits(project: Project, more: str) -> None:
+    """Check a sweep of the small project: its space, and what else is to be in it."""
+    sweep = project.root.parent.parent / "sweep.yaml"
+    sweep.write_text(f"objective: {{file: m.json, key: x, direction: maximize}}\n{more}\n")
+    found = projects.find(str(project.root))
+    projects.require_commit(found)
+    projects.check(found, space.read(sweep))
+    projects.ask_pipeline(found, space.read(sweep))
+
+
+def unfit(project: Project, more: str) -> str:
+    """The line with which that sweep is refused, without the name of its file."""
+    with pytest.raises(BadInput) as caught:
+        fits(project, more)
+    assert "\n" not in caught.value.message
+    return caught.value.message.removeprefix(f"{project.root.parent.parent / 'sweep.yaml'}: ")
+
+
+def test_the_check_writes_nothing_outside_of_its_folder(
+    small: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = small.root.parent.parent / "temporary"
+    temporary.mkdir()
+    (temporary / "shared.yaml").write_text("c: mine\n")
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    check = "grep -q '[56]' ../shared.yaml && grep -q 7 params.yaml"
+    fits(small, f'space: {{"../shared.yaml:c": [5, 6], a: [7]}}\ncheck: {check}')
+    assert [file.name for file in temporary.iterdir()] == ["shared.yaml"]
+    assert (temporary / "shared.yaml").read_text() == "c: mine\n"
+    assert small.git("status", "--porcelain") == ""
+
+
+def test_the_pipelines_own_check_does_not_wait_for_input(small: Project) -> None:
+    never, writer = os.pipe()  # of which nothing ever comes
+    terminal = os.dup(0)
+    os.dup2(never, 0)
+    try:
+        fits(small, "space: {a: [1]}\ncheck: timeout 5 cat")
+    finally:
+        os.dup2(terminal, 0)
+        for descriptor in (never, writer, terminal):
+            os.close(descriptor)
+
+
+@pytest.mark.parametrize("file", ["params.yaml", "../shared.yaml", "dvc.yaml"])
+def test_what_is_not_committed_is_refused(small: Project, file: str) -> None:
+    small.git("rm", "--quiet", "--cached", file)
+    small.git("commit", "--quiet", "--message", "without it")
+    assert unfit(small, 'space: {a: [1], "../shared.yaml:c": [2]}') == (
+        f"{file} is not committed, and trials run from the commit; `git add {file}`, and commit"
+    )
+
+
+def test_a_project_without_scm_is_refused(small: Project) -> None:
+    small.dvc("config", "core.no_scm", "true")
+    small.commit()
+    line = "the project has core.no_scm, and DVC's experiments need Git; take that setting out"
+    assert unfit(small, "space: {a: [1]}") == line
+
+
+def test_parameter_files_that_a_clone_shares_are_refused(small: Project, tmp_path: Path) -> None:
+    (tmp_path / "far.yaml").write_text("d: 1\n")
+    (small.root / "link.yaml").symlink_to("../../far.yaml")
+    (small.root / "absolute.yaml").symlink_to(small.root / "params.yaml")
+    outside = "is outside of the Git repository, and trials have clones of that"
+    absolute = "has an absolute path; give it relative to the project"
+    for file, line in (
+        ("../../far.yaml", outside),
+        ("link.yaml", outside),
+        ("absolute.yaml", absolute),
+        (f"{small.root}/params.yaml", absolute),
+    ):
+        assert unfit(small, f'space: {{"{file}:a": [1]}}') == f"space: {file}:a: {file} {line}"
 
 
 def test_a_template_counts_as_reading(project: Project) -> None:
