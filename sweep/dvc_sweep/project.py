@@ -20,11 +20,12 @@ from dvc.config import NoRemoteError
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.repo.experiments.refs import ExpRefInfo
+from dvc.stage import PipelineStage
 from dvc.utils.hydra import apply_overrides
 
 from dvc_sweep.errors import BadInput
 from dvc_sweep.git import GitError, git
-from dvc_sweep.space import PARAMETERS, Sweep, nearest, shown, split
+from dvc_sweep.space import Sweep, nearest, shown, split
 from dvc_sweep.trial import load, metric
 
 
@@ -151,10 +152,13 @@ def check(project: Project, sweep: Sweep) -> None:
         stages = _stages(repo, sweep.target)
         _require_committed(project, {os.path.relpath(stage.dvcfile.path, project.root) for stage in stages})
         read = _read_by(stages, project.root)
+        frozen = any(stage.frozen for stage in stages if isinstance(stage, PipelineStage))
+        aside = ", frozen ones aside" if frozen else ""
+        unread = f"no stage of {sweep.target or 'the pipeline'} depends on it{aside}"
         for where, keys in (("space", sweep.space), ("constants", sweep.constants)):
             for key in keys:
                 _check_file(project, where, key)
-                _check_key(project.root, where, key, read, sweep.target)
+                _check_key(project.root, where, key, read, unread)
         _require_committed(project, {split(key)[0] for key in (*sweep.space, *sweep.constants)})
         outputs = [Path(out.fs_path) for stage in stages for out in stage.outs]
         _check_output(project.root, outputs, "objective: file", sweep.objective.file)
@@ -186,17 +190,28 @@ def _stages(repo: Repo, target: str | None) -> list[Any]:
 
 
 def _read_by(stages: list[Any], root: Path) -> dict[str, set[str]]:
-    """The parameters that the stages depend on, by file; '' stands for all of a file."""
+    """The parameters that the stages depend on, by file; '' stands for all of a file. Frozen stages never run."""
     read: dict[str, set[str]] = {}
     for stage in stages:
+        if stage.frozen:
+            continue
         for dependency in stage.deps:
             keys = getattr(dependency, "params", None)
             read.setdefault(os.path.relpath(dependency.fs_path, root), set()).update(keys or [""])
-        text = Path(stage.dvcfile.path).read_text(
-            encoding="utf-8"
-        )  # a template takes parameters without declaring them
-        read.setdefault(PARAMETERS, set()).update(re.findall(r"\$\{\s*([\w.-]+)", text))
+        if isinstance(stage, PipelineStage):
+            names, files = _template(stage)
+            for file in files:
+                read.setdefault(os.path.relpath(file, root), set()).update(names)
     return read
+
+
+def _template(stage: Any) -> tuple[list[str], list[str]]:
+    """What a stage takes into its definition by `${…}`, without declaring it, and the files it may come from."""
+    stages = stage.dvcfile.contents["stages"]
+    definition = stages.get(stage.name) or stages[stage.name.rpartition("@")[0]]
+    variables = definition.get("vars") or definition.get("do", {}).get("vars") or []
+    own = [os.path.join(stage.wdir, one.partition(":")[0]) for one in variables if isinstance(one, str)]
+    return re.findall(r"\$\{\s*([\w.-]+)", str(definition)), [*stage.dvcfile.resolver.context.imports, *own]
 
 
 def _check_file(project: Project, where: str, key: str) -> None:
@@ -211,7 +226,7 @@ def _check_file(project: Project, where: str, key: str) -> None:
         raise BadInput(f"{where}: {key}: {file} has an absolute path; give it relative to the project")
 
 
-def _check_key(root: Path, where: str, key: str, read: dict[str, set[str]], target: str | None) -> None:
+def _check_key(root: Path, where: str, key: str, read: dict[str, set[str]], unread: str) -> None:
     file, name = split(key)
     path = root / file
     try:
@@ -225,7 +240,7 @@ def _check_key(root: Path, where: str, key: str, read: dict[str, set[str]], targ
     if not any(
         one in ("", name) or name.startswith(f"{one}.") or one.startswith(f"{name}.") for one in declared
     ):
-        raise BadInput(f"{where}: {key}: no stage of {target or 'the pipeline'} depends on it")
+        raise BadInput(f"{where}: {key}: {unread}")
 
 
 def _leaves(document: Any, prefix: str = "") -> list[str]:

@@ -217,14 +217,66 @@ def test_parameter_files_that_a_clone_shares_are_refused(small: Project, tmp_pat
         assert unfit(small, f'space: {{"{file}:a": [1]}}') == f"space: {file}:a: {file} {line}"
 
 
-def test_a_template_counts_as_reading(project: Project) -> None:
-    text = (project.root / "dvc.yaml").read_text()
-    project.write("dvc.yaml", text.replace("stage.py train\n", "stage.py train ${extra}\n"))
-    project.write("params.yaml", (project.root / "params.yaml").read_text() + "extra: 1\n")
-    found = projects.find(str(project.root))
-    projects.check(
-        found, space.read(project.write("s.yaml", SWEEP.replace("train.l2: [0.0001, 0.01]", "extra: [1, 2]")))
+def test_a_frozen_stage_does_not_count(small: Project) -> None:
+    text = (small.root / "dvc.yaml").read_text().replace("{one: {", "{one: {frozen: true, ")
+    more = (
+        "two: {cmd: 'echo ${b}', outs: [o.txt]}, three: {frozen: true, cmd: 'echo ${b} ${a}', outs: [p.txt]}}"
     )
+    small.write("dvc.yaml", text.removesuffix("}") + ", " + more)
+    small.commit()
+    assert unfit(small, "space: {a: [1]}") == (
+        "space: a: no stage of the pipeline depends on it, frozen ones aside"
+    )
+    fits(small, "space: {b: [1]}")
+
+
+TEMPLATES = """\
+vars: [other.yaml, {given: 0}]
+stages:
+  one: {cmd: 'echo ${rate} ${given} ${optimizer}', metrics: [m.json: {cache: false}]}
+  each: {foreach: '${models}', do: {cmd: 'echo ${item.size}', outs: ['${key}.txt']}}
+  matrix: {matrix: {x: '${sizes}'}, cmd: 'echo ${item.x}', outs: ['x${item.x}.txt']}
+  own: {cmd: 'echo ${depth}', wdir: inner, vars: ['third.yaml:depth'], outs: [o.txt]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "key", "line"),
+    [
+        ("one", "other.yaml:rate", ""),
+        ("one", "other.yaml:optimizer.beta", ""),
+        ("one", "other.yaml:models", "space: other.yaml:models: no stage of one depends on it"),
+        ("one", "a", "space: a: no stage of one depends on it"),
+        ("each@us", "other.yaml:models.us.size", ""),
+        ("each", "other.yaml:sizes", "space: other.yaml:sizes: no stage of each depends on it"),
+        ("matrix", "other.yaml:sizes.0", ""),
+        ("own", "inner/third.yaml:depth", ""),
+        ("own", "inner/third.yaml:width", "space: inner/third.yaml:width: no stage of own depends on it"),
+        ("deeper/dvc.yaml:deep", "deeper/params.yaml:c", ""),
+        ("deeper/dvc.yaml:deep", "c", "space: c: no stage of deeper/dvc.yaml:deep depends on it"),
+    ],
+)
+def test_a_template_depends_on_what_it_takes(small: Project, target: str, key: str, line: str) -> None:
+    for folder in ("inner", "deeper"):
+        (small.root / folder).mkdir()
+    for name, text in {
+        "dvc.yaml": TEMPLATES,
+        "deeper/dvc.yaml": "stages: {deep: {cmd: 'echo ${c}', metrics: [../n.json: {cache: false}]}}",
+        "deeper/params.yaml": "c: 1\n",
+        "inner/third.yaml": "{depth: 1, width: 2}\n",
+        "params.yaml": "{a: 1, c: 2}\n",
+        "other.yaml": "{rate: 1, optimizer: {beta: 1}, models: {us: {size: 1}, eu: {size: 2}}, sizes: [1, 2]}\n",
+    }.items():
+        small.write(name, text)
+    small.commit()
+    # If the key is fine, the next line is refused.
+    file = small.root.parent.parent / "sweep.yaml"
+    file.write_text(
+        f"objective: {{file: none, key: x, direction: maximize}}\ntarget: {target}\nspace: {{'{key}': [1]}}"
+    )
+    with pytest.raises(BadInput) as caught:
+        projects.check(projects.find("."), space.read(file))
+    assert caught.value.message.startswith(line or "objective: file: none")
 
 
 def test_a_curve_may_be_in_a_folder_that_git_ignores(project: Project) -> None:
