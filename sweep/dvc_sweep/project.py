@@ -11,11 +11,11 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable
-from configparser import ConfigParser
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from configobj import ConfigObj
 from dvc.config import NoRemoteError
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
@@ -119,22 +119,16 @@ def write_config(project: Project, path: Path) -> None:
             for section, values in found.items():
                 if section == "remote":
                     for name, options in values.items():
-                        merged.setdefault(f"'remote \"{name}\"'", {}).update(options)
+                        merged.setdefault(f'remote "{name}"', {}).update(options)
                 else:
                     merged.setdefault(section, {}).update(values)
-    config = ConfigParser(interpolation=None)
+    config = ConfigObj(encoding="utf-8")  # as DVC does: it quotes what has a # or a comma in it
     for section, values in merged.items():
-        plain = {key: _option(value) for key, value in values.items() if not isinstance(value, dict)}
+        plain = {key: value for key, value in values.items() if not isinstance(value, dict)}
         if plain:
             config[section] = plain
-    with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         config.write(file)
-
-
-def _option(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def check(project: Project, sweep: Sweep) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from digits import SWEEP, Project
+from dvc.config import Config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -296,3 +297,16 @@ def test_the_settings_of_the_clones_have_absolute_paths(project: Project, tmp_pa
     text = file.read_text()
     assert f"url = {os.path.realpath(project.root.parent / 'storage')}" in text
     assert "url = s3://bucket/x" in text and "secret_access_key = x%y" in text
+
+
+def test_dvc_reads_the_settings_of_the_clones_as_they_were(small: Project, tmp_path: Path) -> None:
+    options = {"url": "s3://bucket/a, b#c", "secret_access_key": 'x#y, %z = "w', "profile": "Zoë"}
+    with (small.root / ".dvc/config.local").open("w", encoding="utf-8") as local:
+        local.write(
+            '[\'remote "far"\']\nurl = "s3://bucket/a, b#c"\nsecret_access_key = \'x#y, %z = "w\'\nprofile = Zoë\n'
+        )
+        local.write("[cache]\ntype = reflink,copy\n")
+    file = tmp_path / "config"
+    projects.write_config(projects.find("."), file)
+    found = Config.load_file(str(file))
+    assert (found["remote"]["far"], found["cache"]["type"]) == (options, ["reflink", "copy"])
