@@ -180,12 +180,17 @@ def _stages(repo: Repo, target: str | None) -> list[Any]:
     try:
         found = list(repo.stage.collect(target or "dvc.yaml", with_deps=True))
     except DvcException as error:
-        names = (
-            [stage.addressing for stage in repo.index.stages]
-            if target and (Path("dvc.yaml").exists())
-            else []
-        )
-        raise BadInput(f"target: {target or 'dvc.yaml'}: {error}{nearest(target, names)}") from None
+        hint = ""
+        if target and Path("dvc.yaml").exists():
+            with contextlib.suppress(DvcException):  # of a pipeline that cannot be read at all
+                stages = repo.index.stages
+                writers = [
+                    one for one in stages for out in one.outs if out.fs_path == os.path.abspath(target)
+                ]
+                hint = nearest(target, [stage.addressing for stage in stages])
+                hint = f"; it is an output of '{writers[0].addressing}'" if writers else hint
+        reason = " ".join(str(error).split())
+        raise BadInput(f"target: {target or 'dvc.yaml'}: {reason}{hint}") from None
     return found
 
 

@@ -232,6 +232,17 @@ def test_floats_that_are_text_for_some_programs_are_refused(small: Project) -> N
     fits(small, "space: {a: {low: 1.0e-5, high: 0.1, log: true}}")
 
 
+def test_a_target_that_is_an_output_is_refused_with_its_stage(small: Project) -> None:
+    assert unfit(small, "target: m.json\nspace: {a: [1]}").endswith("; it is an output of 'one'")
+
+
+def test_a_pipeline_that_cannot_be_read_is_refused_in_one_line(small: Project) -> None:
+    small.write("dvc.yaml", "stages: {one: {cmd: 'echo ${a b}'}}")
+    small.commit()
+    for target in ("target: one\n", ""):
+        assert unfit(small, target + "space: {a: [1]}").startswith("target: ")
+
+
 def test_a_frozen_stage_does_not_count(small: Project) -> None:
     text = (small.root / "dvc.yaml").read_text().replace("{one: {", "{one: {frozen: true, ")
     more = (
