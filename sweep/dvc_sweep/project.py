@@ -5,26 +5,28 @@ that the trials start from, because anything else is refused.
 """
 
 import contextlib
+import math
 import os
 import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable
-from configparser import ConfigParser
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from configobj import ConfigObj
 from dvc.config import NoRemoteError
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.repo.experiments.refs import ExpRefInfo
+from dvc.stage import PipelineStage
 from dvc.utils.hydra import apply_overrides
 
 from dvc_sweep.errors import BadInput
 from dvc_sweep.git import GitError, git
-from dvc_sweep.space import PARAMETERS, Sweep, nearest, shown, split
+from dvc_sweep.space import Choices, Sweep, nearest, shown, split
 from dvc_sweep.trial import load, metric
 
 
@@ -118,22 +120,16 @@ def write_config(project: Project, path: Path) -> None:
             for section, values in found.items():
                 if section == "remote":
                     for name, options in values.items():
-                        merged.setdefault(f"'remote \"{name}\"'", {}).update(options)
+                        merged.setdefault(f'remote "{name}"', {}).update(options)
                 else:
                     merged.setdefault(section, {}).update(values)
-    config = ConfigParser(interpolation=None)
+    config = ConfigObj(encoding="utf-8")  # as DVC does: it quotes what has a # or a comma in it
     for section, values in merged.items():
-        plain = {key: _option(value) for key, value in values.items() if not isinstance(value, dict)}
+        plain = {key: value for key, value in values.items() if not isinstance(value, dict)}
         if plain:
             config[section] = plain
-    with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         config.write(file)
-
-
-def _option(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def check(project: Project, sweep: Sweep) -> None:
@@ -151,10 +147,18 @@ def check(project: Project, sweep: Sweep) -> None:
         stages = _stages(repo, sweep.target)
         _require_committed(project, {os.path.relpath(stage.dvcfile.path, project.root) for stage in stages})
         read = _read_by(stages, project.root)
+        frozen = any(stage.frozen for stage in stages if isinstance(stage, PipelineStage))
+        aside = ", frozen ones aside" if frozen else ""
+        unread = f"no stage of {sweep.target or 'the pipeline'} depends on it{aside}"
         for where, keys in (("space", sweep.space), ("constants", sweep.constants)):
             for key in keys:
                 _check_file(project, where, key)
-                _check_key(project.root, where, key, read, sweep.target)
+                _check_key(project.root, where, key, read, unread)
+        for key, axis in sweep.space.items():
+            for value in axis.values if isinstance(axis, Choices) else ():
+                _check_floats(f"space: {key}", split(key)[0], value)
+        for key, value in sweep.constants.items():
+            _check_floats(f"constants: {key}", split(key)[0], value)
         _require_committed(project, {split(key)[0] for key in (*sweep.space, *sweep.constants)})
         outputs = [Path(out.fs_path) for stage in stages for out in stage.outs]
         _check_output(project.root, outputs, "objective: file", sweep.objective.file)
@@ -176,27 +180,43 @@ def _stages(repo: Repo, target: str | None) -> list[Any]:
     try:
         found = list(repo.stage.collect(target or "dvc.yaml", with_deps=True))
     except DvcException as error:
-        names = (
-            [stage.addressing for stage in repo.index.stages]
-            if target and (Path("dvc.yaml").exists())
-            else []
-        )
-        raise BadInput(f"target: {target or 'dvc.yaml'}: {error}{nearest(target, names)}") from None
+        hint = ""
+        if target and Path("dvc.yaml").exists():
+            with contextlib.suppress(DvcException):  # of a pipeline that cannot be read at all
+                stages = repo.index.stages
+                writers = [
+                    one for one in stages for out in one.outs if out.fs_path == os.path.abspath(target)
+                ]
+                hint = nearest(target, [stage.addressing for stage in stages])
+                hint = f"; it is an output of '{writers[0].addressing}'" if writers else hint
+        reason = " ".join(str(error).split())
+        raise BadInput(f"target: {target or 'dvc.yaml'}: {reason}{hint}") from None
     return found
 
 
 def _read_by(stages: list[Any], root: Path) -> dict[str, set[str]]:
-    """The parameters that the stages depend on, by file; '' stands for all of a file."""
+    """The parameters that the stages depend on, by file; '' stands for all of a file. Frozen stages never run."""
     read: dict[str, set[str]] = {}
     for stage in stages:
+        if stage.frozen:
+            continue
         for dependency in stage.deps:
             keys = getattr(dependency, "params", None)
             read.setdefault(os.path.relpath(dependency.fs_path, root), set()).update(keys or [""])
-        text = Path(stage.dvcfile.path).read_text(
-            encoding="utf-8"
-        )  # a template takes parameters without declaring them
-        read.setdefault(PARAMETERS, set()).update(re.findall(r"\$\{\s*([\w.-]+)", text))
+        if isinstance(stage, PipelineStage):
+            names, files = _template(stage)
+            for file in files:
+                read.setdefault(os.path.relpath(file, root), set()).update(names)
     return read
+
+
+def _template(stage: Any) -> tuple[list[str], list[str]]:
+    """What a stage takes into its definition by `${…}`, without declaring it, and the files it may come from."""
+    stages = stage.dvcfile.contents["stages"]
+    definition = stages.get(stage.name) or stages[stage.name.rpartition("@")[0]]
+    variables = definition.get("vars") or definition.get("do", {}).get("vars") or []
+    own = [os.path.join(stage.wdir, one.partition(":")[0]) for one in variables if isinstance(one, str)]
+    return re.findall(r"\$\{\s*([\w.-]+)", str(definition)), [*stage.dvcfile.resolver.context.imports, *own]
 
 
 def _check_file(project: Project, where: str, key: str) -> None:
@@ -211,7 +231,7 @@ def _check_file(project: Project, where: str, key: str) -> None:
         raise BadInput(f"{where}: {key}: {file} has an absolute path; give it relative to the project")
 
 
-def _check_key(root: Path, where: str, key: str, read: dict[str, set[str]], target: str | None) -> None:
+def _check_key(root: Path, where: str, key: str, read: dict[str, set[str]], unread: str) -> None:
     file, name = split(key)
     path = root / file
     try:
@@ -225,7 +245,19 @@ def _check_key(root: Path, where: str, key: str, read: dict[str, set[str]], targ
     if not any(
         one in ("", name) or name.startswith(f"{one}.") or one.startswith(f"{name}.") for one in declared
     ):
-        raise BadInput(f"{where}: {key}: no stage of {target or 'the pipeline'} depends on it")
+        raise BadInput(f"{where}: {key}: {unread}")
+
+
+def _check_floats(where: str, file: str, value: Any) -> None:
+    """Refuse 1e-05: DVC writes it without a dot, and YAML 1.1, which PyYAML reads, takes that for text."""
+    if isinstance(value, list | dict):
+        for one in value.values() if isinstance(value, dict) else value:
+            _check_floats(where, file, one)
+    elif isinstance(value, float) and re.match(r"-?\d+e", repr(value)) and file.endswith((".yaml", ".yml")):
+        close = math.nextafter(value, math.inf)
+        raise BadInput(
+            f"{where}: dvc writes {value!r}, without a dot, which PyYAML reads as text; {close!r} is read by all"
+        )
 
 
 def _leaves(document: Any, prefix: str = "") -> list[str]:

@@ -248,9 +248,13 @@ def _choices(where: str, values: list[Any]) -> Choices:
     for value in values:
         _value(where, value)
     labels = [label(value) for value in values]
-    for value, name in zip(values, labels, strict=True):
-        if sum(one == name for one in labels) > 1:  # Optuna takes true for 1, and 1.0 as well
+    for index, value in enumerate(values):
+        if (first := labels.index(labels[index])) == index:
+            continue
+        if shown(values[first]) == shown(value):
             raise BadInput(f"{where}: {shown(value)} is there twice")
+        both = f"{shown(values[first])} and {shown(value)}"  # 1 and true, or 1 and 1.0
+        raise BadInput(f"{where}: DVC and Optuna take {both} for the same; take one of the two out")
     return Choices(tuple(values))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from digits import SWEEP, Project
+from dvc.config import Config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -217,14 +218,91 @@ def test_parameter_files_that_a_clone_shares_are_refused(small: Project, tmp_pat
         assert unfit(small, f'space: {{"{file}:a": [1]}}') == f"space: {file}:a: {file} {line}"
 
 
-def test_a_template_counts_as_reading(project: Project) -> None:
-    text = (project.root / "dvc.yaml").read_text()
-    project.write("dvc.yaml", text.replace("stage.py train\n", "stage.py train ${extra}\n"))
-    project.write("params.yaml", (project.root / "params.yaml").read_text() + "extra: 1\n")
-    found = projects.find(str(project.root))
-    projects.check(
-        found, space.read(project.write("s.yaml", SWEEP.replace("train.l2: [0.0001, 0.01]", "extra: [1, 2]")))
+def test_floats_that_are_text_for_some_programs_are_refused(small: Project) -> None:
+    reason = (
+        "dvc writes 1e-05, without a dot, which PyYAML reads as text; 1.0000000000000003e-05 is read by all"
     )
+    assert unfit(small, "space: {a: [0.1, 1.0e-5]}") == f"space: a: {reason}"
+    assert unfit(small, "space: {a: [0.1, [1.0e-5]]}") == f"space: a: {reason}"
+    assert (
+        unfit(small, 'space: {"../shared.yaml:c": [2]}\nconstants: {a: 1.0e-5}') == f"constants: a: {reason}"
+    )
+    assert "; 1.0000000000000002e+20 is" in unfit(small, "space: {a: [1.0e+20]}")
+    fits(small, "space: {a: [1.0000000000000003e-05, 1.5e-05, 0.0001, 100000.0]}")
+    fits(small, "space: {a: {low: 1.0e-5, high: 0.1, log: true}}")
+
+
+def test_a_target_that_is_an_output_is_refused_with_its_stage(small: Project) -> None:
+    assert unfit(small, "target: m.json\nspace: {a: [1]}").endswith("; it is an output of 'one'")
+
+
+def test_a_pipeline_that_cannot_be_read_is_refused_in_one_line(small: Project) -> None:
+    small.write("dvc.yaml", "stages: {one: {cmd: 'echo ${a b}'}}")
+    small.commit()
+    for target in ("target: one\n", ""):
+        assert unfit(small, target + "space: {a: [1]}").startswith("target: ")
+
+
+def test_a_frozen_stage_does_not_count(small: Project) -> None:
+    text = (small.root / "dvc.yaml").read_text().replace("{one: {", "{one: {frozen: true, ")
+    more = (
+        "two: {cmd: 'echo ${b}', outs: [o.txt]}, three: {frozen: true, cmd: 'echo ${b} ${a}', outs: [p.txt]}}"
+    )
+    small.write("dvc.yaml", text.removesuffix("}") + ", " + more)
+    small.commit()
+    assert unfit(small, "space: {a: [1]}") == (
+        "space: a: no stage of the pipeline depends on it, frozen ones aside"
+    )
+    fits(small, "space: {b: [1]}")
+
+
+TEMPLATES = """\
+vars: [other.yaml, {given: 0}]
+stages:
+  one: {cmd: 'echo ${rate} ${given} ${optimizer}', metrics: [m.json: {cache: false}]}
+  each: {foreach: '${models}', do: {cmd: 'echo ${item.size}', outs: ['${key}.txt']}}
+  matrix: {matrix: {x: '${sizes}'}, cmd: 'echo ${item.x}', outs: ['x${item.x}.txt']}
+  own: {cmd: 'echo ${depth}', wdir: inner, vars: ['third.yaml:depth'], outs: [o.txt]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "key", "line"),
+    [
+        ("one", "other.yaml:rate", ""),
+        ("one", "other.yaml:optimizer.beta", ""),
+        ("one", "other.yaml:models", "space: other.yaml:models: no stage of one depends on it"),
+        ("one", "a", "space: a: no stage of one depends on it"),
+        ("each@us", "other.yaml:models.us.size", ""),
+        ("each", "other.yaml:sizes", "space: other.yaml:sizes: no stage of each depends on it"),
+        ("matrix", "other.yaml:sizes.0", ""),
+        ("own", "inner/third.yaml:depth", ""),
+        ("own", "inner/third.yaml:width", "space: inner/third.yaml:width: no stage of own depends on it"),
+        ("deeper/dvc.yaml:deep", "deeper/params.yaml:c", ""),
+        ("deeper/dvc.yaml:deep", "c", "space: c: no stage of deeper/dvc.yaml:deep depends on it"),
+    ],
+)
+def test_a_template_depends_on_what_it_takes(small: Project, target: str, key: str, line: str) -> None:
+    for folder in ("inner", "deeper"):
+        (small.root / folder).mkdir()
+    for name, text in {
+        "dvc.yaml": TEMPLATES,
+        "deeper/dvc.yaml": "stages: {deep: {cmd: 'echo ${c}', metrics: [../n.json: {cache: false}]}}",
+        "deeper/params.yaml": "c: 1\n",
+        "inner/third.yaml": "{depth: 1, width: 2}\n",
+        "params.yaml": "{a: 1, c: 2}\n",
+        "other.yaml": "{rate: 1, optimizer: {beta: 1}, models: {us: {size: 1}, eu: {size: 2}}, sizes: [1, 2]}\n",
+    }.items():
+        small.write(name, text)
+    small.commit()
+    # If the key is fine, the next line is refused.
+    file = small.root.parent.parent / "sweep.yaml"
+    file.write_text(
+        f"objective: {{file: none, key: x, direction: maximize}}\ntarget: {target}\nspace: {{'{key}': [1]}}"
+    )
+    with pytest.raises(BadInput) as caught:
+        projects.check(projects.find("."), space.read(file))
+    assert caught.value.message.startswith(line or "objective: file: none")
 
 
 def test_a_curve_may_be_in_a_folder_that_git_ignores(project: Project) -> None:
@@ -244,3 +322,16 @@ def test_the_settings_of_the_clones_have_absolute_paths(project: Project, tmp_pa
     text = file.read_text()
     assert f"url = {os.path.realpath(project.root.parent / 'storage')}" in text
     assert "url = s3://bucket/x" in text and "secret_access_key = x%y" in text
+
+
+def test_dvc_reads_the_settings_of_the_clones_as_they_were(small: Project, tmp_path: Path) -> None:
+    options = {"url": "s3://bucket/a, b#c", "secret_access_key": 'x#y, %z = "w', "profile": "Zoë"}
+    with (small.root / ".dvc/config.local").open("w", encoding="utf-8") as local:
+        local.write(
+            '[\'remote "far"\']\nurl = "s3://bucket/a, b#c"\nsecret_access_key = \'x#y, %z = "w\'\nprofile = Zoë\n'
+        )
+        local.write("[cache]\ntype = reflink,copy\n")
+    file = tmp_path / "config"
+    projects.write_config(projects.find("."), file)
+    found = Config.load_file(str(file))
+    assert (found["remote"]["far"], found["cache"]["type"]) == (options, ["reflink", "copy"])
