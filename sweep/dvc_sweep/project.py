@@ -5,7 +5,6 @@ that the trials start from, because anything else is refused.
 """
 
 import contextlib
-import math
 import os
 import re
 import shutil
@@ -26,7 +25,7 @@ from dvc.utils.hydra import apply_overrides
 
 from dvc_sweep.errors import BadInput
 from dvc_sweep.git import GitError, git
-from dvc_sweep.space import Choices, Sweep, nearest, shown, split
+from dvc_sweep.space import Sweep, nearest, shown, split
 from dvc_sweep.trial import load, metric
 
 
@@ -154,11 +153,6 @@ def check(project: Project, sweep: Sweep) -> None:
             for key in keys:
                 _check_file(project, where, key)
                 _check_key(project.root, where, key, read, unread)
-        for key, axis in sweep.space.items():
-            for value in axis.values if isinstance(axis, Choices) else ():
-                _check_floats(f"space: {key}", split(key)[0], value)
-        for key, value in sweep.constants.items():
-            _check_floats(f"constants: {key}", split(key)[0], value)
         _require_committed(project, {split(key)[0] for key in (*sweep.space, *sweep.constants)})
         outputs = [Path(out.fs_path) for stage in stages for out in stage.outs]
         _check_output(project.root, outputs, "objective: file", sweep.objective.file)
@@ -246,18 +240,6 @@ def _check_key(root: Path, where: str, key: str, read: dict[str, set[str]], unre
         one in ("", name) or name.startswith(f"{one}.") or one.startswith(f"{name}.") for one in declared
     ):
         raise BadInput(f"{where}: {key}: {unread}")
-
-
-def _check_floats(where: str, file: str, value: Any) -> None:
-    """Refuse 1e-05: DVC writes it without a dot, and YAML 1.1, which PyYAML reads, takes that for text."""
-    if isinstance(value, list | dict):
-        for one in value.values() if isinstance(value, dict) else value:
-            _check_floats(where, file, one)
-    elif isinstance(value, float) and re.match(r"-?\d+e", repr(value)) and file.endswith((".yaml", ".yml")):
-        close = math.nextafter(value, math.inf)
-        raise BadInput(
-            f"{where}: dvc writes {value!r}, without a dot, which PyYAML reads as text; {close!r} is read by all"
-        )
 
 
 def _leaves(document: Any, prefix: str = "") -> list[str]:

@@ -218,20 +218,6 @@ def test_parameter_files_that_a_clone_shares_are_refused(small: Project, tmp_pat
         assert unfit(small, f'space: {{"{file}:a": [1]}}') == f"space: {file}:a: {file} {line}"
 
 
-def test_floats_that_are_text_for_some_programs_are_refused(small: Project) -> None:
-    reason = (
-        "dvc writes 1e-05, without a dot, which PyYAML reads as text; 1.0000000000000003e-05 is read by all"
-    )
-    assert unfit(small, "space: {a: [0.1, 1.0e-5]}") == f"space: a: {reason}"
-    assert unfit(small, "space: {a: [0.1, [1.0e-5]]}") == f"space: a: {reason}"
-    assert (
-        unfit(small, 'space: {"../shared.yaml:c": [2]}\nconstants: {a: 1.0e-5}') == f"constants: a: {reason}"
-    )
-    assert "; 1.0000000000000002e+20 is" in unfit(small, "space: {a: [1.0e+20]}")
-    fits(small, "space: {a: [1.0000000000000003e-05, 1.5e-05, 0.0001, 100000.0]}")
-    fits(small, "space: {a: {low: 1.0e-5, high: 0.1, log: true}}")
-
-
 def test_a_target_that_is_an_output_is_refused_with_its_stage(small: Project) -> None:
     assert unfit(small, "target: m.json\nspace: {a: [1]}").endswith("; it is an output of 'one'")
 
