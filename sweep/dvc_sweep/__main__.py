@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dvc_sweep.errors import BadInput
+from dvc_sweep.signals import held
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -98,11 +99,12 @@ def run(
     Workers that share no folder with this machine need a --hub, and the
     project a DVC remote.
     """
-    from dvc_sweep import project as projects
-    from dvc_sweep import space
-    from dvc_sweep.folder import Folder, check_name
-    from dvc_sweep.hub import Hub
-    from dvc_sweep.page import may_be_written
+    with held():  # Python ignores what is raised in a callback of its imports
+        from dvc_sweep import cluster, driver, space  # noqa: F401  (the first two are for later)
+        from dvc_sweep import project as projects
+        from dvc_sweep.folder import Folder, check_name
+        from dvc_sweep.hub import Hub
+        from dvc_sweep.page import may_be_written
 
     path = Path(file)
     if path.exists() and not path.is_file():

@@ -13,6 +13,7 @@ from distributed.comm.addressing import parse_address, parse_host_port
 from distributed.comm.registry import get_backend
 
 from dvc_sweep.errors import BadInput
+from dvc_sweep.signals import held
 
 CONNECT = 10.0  # seconds
 
@@ -34,24 +35,20 @@ def local(workers: int, folder: Path) -> Iterator[str]:
         # What a clone of the project needs of the disk is not for Dask to judge.
         "distributed.worker.memory.spill": False,
     }
+    cluster = None
     with dask.config.set(settings):
-        # Dask leaves its processes behind if it is interrupted while they start. (They inherit the mask, to no harm.)
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            cluster = LocalCluster(
-                n_workers=workers, threads_per_worker=1, processes=True, memory_limit=0, dashboard_address=":0",
-                local_directory=str(folder), preload="dvc_sweep.cluster", silence_logs=logging.CRITICAL,
-            )  # fmt: skip
-        except BaseException:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            raise
-        try:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            with held():  # Dask leaves its processes behind if it is interrupted while they start
+                cluster = LocalCluster(
+                    n_workers=workers, threads_per_worker=1, processes=True, memory_limit=0, dashboard_address=":0",
+                    local_directory=str(folder), preload="dvc_sweep.cluster", silence_logs=logging.CRITICAL,
+                )  # fmt: skip
             yield str(cluster.scheduler_address)  # pyright: ignore[reportAttributeAccessIssue]  (not asynchronous)
         finally:
             # On a busy machine a TimeoutError, when all trials have ended; an AssertionError, when some never began.
             with contextlib.suppress(Exception):
-                cluster.close()
+                if cluster is not None:
+                    cluster.close()
 
 
 def dask_setup(worker: object) -> None:
