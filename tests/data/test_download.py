@@ -812,6 +812,10 @@ def test_what_goes_wrong_in_a_connection_is_a_few_words(error, line, passing):
     found = sources._as_source_error(error, PATIENCE)
     assert isinstance(found, sources.SourceError)
     assert (str(found), found.passing, found.hopeless) == (line, passing, not passing)
+    outer = requests.ConnectionError("y")
+    outer.__cause__ = error
+    expected = "the connection broke off" if isinstance(error, ValueError) else line
+    assert str(sources._as_source_error(outer, PATIENCE)) == expected
 
 
 def test_a_refusal_says_whether_it_was_a_redirect_that_led_there():
