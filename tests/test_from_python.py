@@ -235,7 +235,8 @@ def test_what_is_not_given_is_as_documented() -> None:
 
 def checked(kind: type) -> Iterator[type]:
     for one in kind.__subclasses__():
-        yield one
+        if one.__module__.startswith("mnistcore."):
+            yield one
         yield from checked(one)
 
 
