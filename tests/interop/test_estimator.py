@@ -237,13 +237,10 @@ def test_fits_in_threads_at_once_train_and_leave_blas_as_it_was():
 def test_only_a_main_thread_that_is_alone_forks_unasked(monkeypatch):
     found = [{"user_api": "blas", "num_threads": 3}, {"user_api": "openmp", "num_threads": 8}]
     monkeypatch.setattr(estimator, "threadpool_info", lambda: found)
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
     assert [estimator._workers(*given) for given in ((None, 1 << 22), (None, 1 << 20), (5, 1))] == [3, 1, 5]
-    over = threading.Event()
-    other = threading.Thread(target=over.wait)
-    other.start()
+    monkeypatch.setattr(threading, "active_count", lambda: 2)
     assert [estimator._workers(*given) for given in ((None, 1 << 22), (5, 1))] == [1, 5]
-    over.set()
-    other.join()
     with ThreadPoolExecutor(1) as elsewhere:
         assert elsewhere.submit(estimator._workers, 5, 1 << 22).result() == 1
 
