@@ -227,9 +227,9 @@ def chart(results: dict[str, dict]) -> "Figure":
             times = r[key]["seconds"] / r["ours"]["seconds"]
             colour = BLUE if key == "ours" else RULE if key.startswith("bare") else "#a49c8e"
             axes.barh(row, times, height=0.72, color=colour)
-            told = f"{r[key]['seconds']:.3f} s" if key == "ours" else f"{times:.2f} ×"
+            label = f"{r[key]['seconds']:.3f} s" if key == "ours" else f"{times:.2f} ×"
             strong = {"color": BLUE, "weight": "bold"} if key == "ours" else {}
-            axes.text(max(times, 1) + 0.02 * most, row, told, size=9, va="center", **strong)
+            axes.text(max(times, 1) + 0.02 * most, row, label, size=9, va="center", **strong)
         axes.axvline(1, color=BLUE, linewidth=0.8)
         axes.set(xlim=(0, 1.1 * most), ylim=(len(TITLES) - 0.5, -0.5))
         axes.set_xticks([])
@@ -279,10 +279,10 @@ def main(
             left_out = ("sklearn", "torch-avx2") if case.batch < 100 else ()
             wanted = [name for name in names or TITLES if name not in left_out]
             results[case.name] = measure(case, wanted, python, examples, rounds, enough, files)
-            told = ", ".join(
+            timings = ", ".join(
                 f"{name} {r['seconds']:.3f} ({r['threads']})" for name, r in results[case.name].items()
             )
-            click.echo(f"{case.name}: {told}")
+            click.echo(f"{case.name}: {timings}")
     if write and len(results) == len(CASES):
         about = machine(python)
         RESULTS.mkdir(exist_ok=True)

@@ -67,12 +67,12 @@ def main(pictures: tuple[Path, ...], as_json: bool, show: bool) -> None:
     readings: list[dict[str, Any]] = []
     for path in _files(pictures):
         try:
-            seen = np.stack(read_digits(path, how))
+            framed = np.stack(read_digits(path, how))
         except InputError as error:
             _complain(str(error))
             readings.append({"picture": str(path), "error": str(error)})
             continue
-        images = normalizer.transform(seen)
+        images = normalizer.transform(framed)
         with np.errstate(all="ignore"):  # what is not finite is told in the next line
             outputs, scores = network.probabilities(images), familiarity.score(network, images)
         if not np.isfinite(outputs).all():
@@ -81,7 +81,7 @@ def main(pictures: tuple[Path, ...], as_json: bool, show: bool) -> None:
             _reading(one, bool(score <= 0), classes) for one, score in zip(outputs, scores, strict=True)
         ]
         if show:
-            for digit, picture in zip(digits, seen, strict=True):
+            for digit, picture in zip(digits, framed, strict=True):
                 digit["saw"] = picture.tolist()
         readings.append(
             {"picture": str(path), "class": "".join(d["class"] for d in digits), "digits": digits}

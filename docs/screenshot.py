@@ -65,12 +65,12 @@ def main(report: Path, output: Path) -> None:
         page.locator("#pad").blur()  # the ring of the focus is no part of the picture
         errors = page.locator('a[href="#mistakes"]', has_text=re.compile(r"^[\d,]+$")).first.inner_text()
         below = page.locator("#learning").bounding_box()["y"]
-        seen = page.screenshot(clip={"x": 0, "y": 0, "width": 1280, "height": min(below, 1100)})
+        shot = page.screenshot(clip={"x": 0, "y": 0, "width": 1280, "height": min(below, 1100)})
         started.close()
-    picture = Image.open(io.BytesIO(seen)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    told = PngImagePlugin.PngInfo()
-    told.add_text("Description", f"{errors} errors")  # so that a test can tell which report it shows
-    picture.save(output, optimize=True, pnginfo=told)
+    picture = Image.open(io.BytesIO(shot)).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+    metadata = PngImagePlugin.PngInfo()
+    metadata.add_text("Description", f"{errors} errors")  # so that a test can tell which report it shows
+    picture.save(output, optimize=True, pnginfo=metadata)
     click.echo(
         f"screenshot: {output}: {picture.width} × {picture.height}, {output.stat().st_size / 1e3:.0f} kB"
     )

@@ -97,7 +97,7 @@ def _functions(tree: ast.AST) -> dict[int, int]:
 
 
 def _not_behaviour(tree: ast.AST) -> Iterator[ast.AST]:
-    """Annotations, imports, texts of errors, docstrings, and what only a type checker runs."""
+    """Annotations, imports, texts of errors, docstrings, what only a type checker runs, and whether `zip` is strict."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
@@ -110,6 +110,7 @@ def _not_behaviour(tree: ast.AST) -> Iterator[ast.AST]:
             isinstance(node, ast.Raise | ast.Import | ast.ImportFrom)
             or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
             or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+            or (isinstance(node, ast.keyword) and node.arg == "strict")
             or (
                 isinstance(node, ast.ClassDef) and any(ast.unparse(base) == "Protocol" for base in node.bases)
             )
@@ -142,7 +143,7 @@ def _changed(node: ast.AST) -> Iterator[str]:
             yield repr(node.value * 2 if node.value else 1.0)
     elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
         yield "pass"
-    elif isinstance(node, ast.Return) and node.value is not None:
+    elif isinstance(node, ast.Return) and ast.unparse(node) not in ("return", "return None"):
         yield "return None"
     elif isinstance(node, ast.Break):
         yield "continue"
@@ -284,7 +285,8 @@ def known_tests(copy: Path) -> dict[str, tuple[float, list[str]]]:
 def tests_for(defect: Defect, tests: dict[str, tuple[float, list[str]]]) -> list[str]:
     """Those that call the function, then those that call others of its module, or else those of its room.
 
-    Processes that a test forks are not watched: what only they call is found by the second kind.
+    Processes that a test forks are not watched: what only they call is found by the second kind. A default or a
+    constant is of no function: those of the module's own test file, and of all constructors, come first.
     """
     file = defect.file.removeprefix("mnistcore/")
     room = f"tests/{file.partition('/')[0]}/"
@@ -297,6 +299,9 @@ def tests_for(defect: Defect, tests: dict[str, tuple[float, list[str]]]) -> list
         name for name, (_, calls) in tests.items() if any(call.startswith(f"{file}:") for call in calls)
     }
     callers = {name for name in module if f"{file}:{defect.function}" in tests[name][1]}
+    if not defect.function:
+        own = (f"{room}test_{Path(file).stem}.py::", "tests/test_from_python.py::")
+        callers |= {name for name in tests if name.startswith(own)}
     chosen = quickest_first(callers) + quickest_first(module - callers)
     return chosen or quickest_first(name for name in tests if name.startswith(room))
 
@@ -327,6 +332,8 @@ def try_one(defect: Defect, copy: Path, tests: dict[str, tuple[float, list[str]]
             status, log = run_tests(copy, files, names, seconds)
             if status is None:
                 return "found", "a hang"
+            if not (copy.parent / "calls.json").exists():
+                return "found", f"pytest was ended, with status {status}"
             # Of pytest: tests failed, they could not be imported, or conftest.py could not.
             if status in (1, 2, 4):
                 failed = [line for line in log.splitlines() if line.startswith(("FAILED", "ERROR"))]

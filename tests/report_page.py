@@ -83,7 +83,7 @@ def make(
     predictions = Predictions(labels, predicted, np.round(confidence, 6))
     wrong = np.flatnonzero(predicted != labels)
     steps = np.arange(1, epochs + 1)
-    judged = metrics.summary(labels, predicted, confidence, 0.1, len(classes), 15)
+    figures = metrics.summary(labels, predicted, confidence, 0.1, len(classes), 15)
     write_report(
         path,
         description=DatasetDescription(
@@ -92,7 +92,7 @@ def make(
         normalizer=normalizer or divide(16 if shape == (8, 8) else 255, shape, network.precision),
         images=images,
         predictions=predictions,
-        metrics={"test": judged} | (more or {}),
+        metrics={"test": figures} | (more or {}),
         curves={
             "train/loss": np.stack([steps, 0.5 / steps if losses is None else losses], axis=1),
             "train/accuracy": np.stack([steps, 1 - 0.2 / steps], axis=1),

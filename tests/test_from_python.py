@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from mnistcore import files
+from mnistcore.arguments import Checked
 from mnistcore.arrays import load_arrays, open_array, save_arrays
 from mnistcore.data import datasets, gzipped, idx, normalization, sources
 from mnistcore.data.batches import (
@@ -130,7 +131,13 @@ REFUSED: list[tuple[str, Callable[[], object]]] = [
      lambda: fit(labels=np.where(np.arange(12) == 5, 12, LABELS))),
     ("Examples.images: should be finite, row 7 is not", lambda: fit(images=with_(math.nan))),
     ("Examples.images: should be finite, row 7 is not", lambda: fit(images=with_(math.inf))),
+    ("Reliability.confidence: should be from 0 to 1 in every filled bin",
+     lambda: metrics.Reliability(np.array([1, 2]), np.array([0.5, -0.1]), np.array([0.5, 1]))),
+    ("Reliability.accuracy: should be from 0 to 1 in every filled bin",
+     lambda: metrics.Reliability(np.array([1, 2]), np.array([0.5, 1]), np.array([0.5, 1.1]))),
     ("Examples.images: should be floats, is object", lambda: fit(images=IMAGES.astype(object))),
+    ("train.examples.labels: row 5 is 3; the network's classes are 0 to 2",
+     lambda: fit(labels=np.where(np.arange(12) == 5, 3, LABELS))),
     ("train.examples.images: float64, the network's precision is float32", lambda: fit(images=IMAGES.astype(float))),
     ("train.examples.images: of 3 pixels, the network takes 4", lambda: fit(images=IMAGES[:, :3].copy())),
     ("train.validation.labels: row 2 is 9; the network's classes are 0 to 2",
@@ -144,6 +151,8 @@ REFUSED: list[tuple[str, Callable[[], object]]] = [
     (AVERAGE, lambda: fit(averaging=Averaging(0.9, 4))),
     ("Settings.stopping: patience goes by the validation loss; hold some examples out",
      lambda: fit(stopping=stopping.Patience(2))),
+    ("Network.loss: should be 'cross-entropy', 'binary-cross-entropy' or 'squared-error', is 'hope'",
+     lambda: Network(4, [Dense(3, "softmax")], "hope")),
     ("Network.precision: should be 'float32' or 'float64', is 'float16'",
      lambda: Network(4, [Dense(3, "softmax")], precision="float16")),
     ("Augmentation.elastic_pixels: should be less than or equal to 1000, is 1000.5", lambda: Augmentation(elastic_pixels=1000.5)),
@@ -155,8 +164,22 @@ REFUSED: list[tuple[str, Callable[[], object]]] = [
     ("wilson_interval.successes: should be less than or equal to 10, is 11", lambda: metrics.wilson_interval(11, 10)),
     ("reliability.confidence: should be from 0 to 1, of one prediction or more",
      lambda: metrics.reliability(np.array([1.5]), np.array([True]), 5)),
+    ("predict.outputs: should be finite, of one class or more", lambda: metrics.predict(np.array([[0.5, math.nan]]))),
+    ("predict.outputs: should be finite, of one class or more", lambda: metrics.predict(np.zeros((2, 0)))),
+    ("over_seeds.summaries.1.accuracy: should be a valid number, is None",
+     lambda: metrics.over_seeds([{"accuracy": 0.5}, {"accuracy": None}])),
+    ("Normalizer.method: should be 'divide', 'min-max' or 'standardize', is 'hope'",
+     lambda: normalization.Normalizer("hope", np.zeros(4, np.float32), np.ones(4, np.float32), (2, 2))),
+    ("macro_f1.confusion: should be counts, as many rows as columns, is an array (2, 3) of int64",
+     lambda: metrics.macro_f1(np.ones((2, 3), int))),
+    ("confusion_matrix.actual: should be integers, is float64",
+     lambda: metrics.confusion_matrix(LABELS / 2, LABELS, 3)),
     ("confusion_matrix.predicted: should be classes from 0 to 2, are 0 to 3",
      lambda: metrics.confusion_matrix(LABELS, (LABELS + 1) % 3 * 3 // 2, 3)),
+    ("check_labels.labels: should be integers, is float64", lambda: check_labels(LABELS / 2, 3, "labels")),
+    ("check_labels.classes: should be less than or equal to 1000000, is 1000001",
+     lambda: check_labels(LABELS, 1_000_001, "labels")),
+    ("Dense.units: should be less than or equal to 1000000, is 1000001", lambda: Dense(1_000_001)),
     ("one_hot: example 0 has label -1; the classes are 0 to 2", lambda: one_hot(np.array([-1]), 3, "float32")),
     ("probabilities.chunk: should be greater than or equal to 1, is -1", lambda: fresh().probabilities(IMAGES, chunk=-1)),
     ("model.save.networks: 1 for 2 seeds", lambda: model.save("model.npz", [0, 1], [fresh()])),
@@ -188,22 +211,40 @@ def test_a_network_of_zeros_that_is_meant_is_trained() -> None:
     assert network.parameters.any()
 
 
+def test_pixels_whose_squares_overflow_are_finite_numbers() -> None:
+    Examples(np.full((2, 3), 1e30, np.float32), np.zeros(2, int))
+
+
 def test_what_numpy_and_python_know_as_numbers_and_lists_is_taken() -> None:
     settings = Settings(epochs=np.int64(2), l2=np.float32(0.5), optimizer=SGD(1))
     assert (settings.epochs, settings.l2, settings.optimizer) == (2, 0.5, SGD(1.0))
     assert type(settings.epochs) is int and type(settings.optimizer.learning_rate) is float
     assert Dense(3, frozen=["biases"]).frozen == ("biases",)
+    with pytest.raises(TypeError):
+        Settings(64)  # type: ignore[misc]
+    assert initializers.Uniform(0.5, 0.5).low == 0.5
 
 
-def test_what_was_checked_stays_as_it_was() -> None:
-    for one, name in (
-        (Settings(), "epochs"),
-        (Dense(3), "units"),
-        (SGD(), "learning_rate"),
-        (Averaging(), "steps"),
-    ):
-        with pytest.raises(dataclasses.FrozenInstanceError):
-            setattr(one, name, -1)
+def test_what_is_not_given_is_as_documented() -> None:
+    assert Settings() == Settings(
+        batch_size=128, remainder="keep", reduction="mean", epochs=10, shuffle=True, optimizer=SGD(0.1),
+        schedule=schedules.Constant(), l2=0.0, clip_norm=None, stopping=None, averaging=None, augmenter=None, shards=2,
+    )  # fmt: skip
+    assert Averaging() == Averaging(decay=0.99, steps=10)
+
+
+def checked(kind: type) -> Iterator[type]:
+    for one in kind.__subclasses__():
+        if one.__module__.startswith("mnistcore."):
+            yield one
+        yield from checked(one)
+
+
+@pytest.mark.parametrize("kind", sorted(checked(Checked), key=lambda one: one.__name__))
+def test_what_was_checked_stays_as_it_was(kind: type) -> None:
+    one = object.__new__(kind)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        one.anything = -1
 
 
 # Any function and any constructor of the core, with any value in place of any argument.

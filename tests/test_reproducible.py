@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(platform.machine() != "x86_64", reason="kernels 
 def kernels(code: str = "", **environment: str) -> dict:
     script = (
         f"{code}\nimport mnistcore.reproducible as r, json\n"
-        "print(json.dumps({'told': r.difference(), **r.kernels()}))"
+        "print(json.dumps({'difference': r.difference(), **r.kernels()}))"
     )
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", script],
@@ -36,9 +36,9 @@ def kernels(code: str = "", **environment: str) -> dict:
 )
 def test_the_pins_win_over_the_shell(environment):
     found = kernels(**environment)
-    assert found["told"] is None
+    assert found["difference"] is None
     assert (found["blas kernel"], found["blas threads"], found["simd"]) == ("Haswell", "1", "X86_V3")
 
 
 def test_numpy_imported_too_early_is_said():
-    assert "imported before" in kernels("import numpy", OPENBLAS_CORETYPE="Nehalem")["told"]
+    assert "imported before" in kernels("import numpy", OPENBLAS_CORETYPE="Nehalem")["difference"]

@@ -17,7 +17,7 @@ from dvc_checks.report import Finding, Location, Report, failed, together
 
 if TYPE_CHECKING:
     from dvc_checks.deps import Verdict
-    from dvc_checks.libraries import Judged
+    from dvc_checks.libraries import Comparison
     from dvc_checks.pipeline import Pipeline
     from dvc_checks.reproduce import Tolerance
 
@@ -141,7 +141,7 @@ def _deps(directory: str, names: tuple[str, ...] = (), fix: bool = False) -> Rep
 
     project = pipeline.load(directory, locks=False)
     stages = project.select(names)
-    verdicts = deps.judge(project, stages)
+    verdicts = deps.compare(project, stages)
     wrong = [verdict for verdict in verdicts if not verdict.right]
     if fix and wrong:
         return _fix(directory, names, project, verdicts)
@@ -156,10 +156,10 @@ def _deps(directory: str, names: tuple[str, ...] = (), fix: bool = False) -> Rep
         )
     else:
         summary = f"every stage lists exactly the code it imports ({count(len(stages), 'stage')}){tail}"
-    return _told(Report("deps", summary), verdicts).locate(project.root)
+    return _add_verdicts(Report("deps", summary), verdicts).locate(project.root)
 
 
-def _told(report: Report, verdicts: "list[Verdict]") -> Report:
+def _add_verdicts(report: Report, verdicts: "list[Verdict]") -> Report:
     from dvc_checks import deps
 
     for verdict in verdicts:
@@ -180,14 +180,14 @@ def _fix(directory: str, names: tuple[str, ...], project: "Pipeline", verdicts: 
         added, removed = added + edited.added, removed + edited.removed
         by_hand += [f"{file}: {line}" for line in edited.by_hand]
     again = pipeline.load(directory, locks=False)
-    left = [verdict for verdict in deps.judge(again, again.select(names)) if not verdict.right]
+    left = [verdict for verdict in deps.compare(again, again.select(names)) if not verdict.right]
     report = Report(
         "deps",
         f"{added} added, {removed} removed in {' '.join(files)}" + (f"; {len(left)} left" if left else ""),
         text=[f"  by hand   {line}" for line in by_hand],
         data={"added": added, "removed": removed, "by hand": by_hand},
     )
-    _told(report, left)
+    _add_verdicts(report, left)
     if added or removed:
         report.text.append(
             "dvc.lock does not know of it yet: run `dvc repro`, or `dvc commit` if the outputs stay right"
@@ -200,21 +200,21 @@ def _libraries(directory: str, names: tuple[str, ...], fix: bool) -> Report:
 
     by_hand: list[str] = []
 
-    def judge() -> "Judged":
+    def compare() -> "Comparison":
         project = pipeline.load(directory, locks=False)
-        return libraries.judge(project, deps.judge(project, project.select(names)))
+        return libraries.compare(project, deps.compare(project, project.select(names)))
 
     root = pipeline.root_of(directory)
-    judged = judge()
-    summary = libraries.headline(judged)
-    if fix and (judged.wrong or judged.file):
-        by_hand = libraries.fix(root, judged)
-        judged = judge()
+    compared = compare()
+    summary = libraries.headline(compared)
+    if fix and (compared.wrong or compared.file):
+        by_hand = libraries.fix(root, compared)
+        compared = compare()
         summary = f"{libraries.FILE} and what the stages declare from it are rewritten"
-    report = Report("libraries", summary, libraries.findings(judged))
-    report.notes = [Finding(v.stage.name, note) for v in judged.verdicts for note in v.notes]
-    report.text = [*(f"  by hand   {line}" for line in by_hand), *libraries.shown(judged)]
-    report.data = {"versions": judged.wanted, "by hand": by_hand}
+    report = Report("libraries", summary, libraries.findings(compared))
+    report.notes = [Finding(v.stage.name, note) for v in compared.stages for note in v.notes]
+    report.text = [*(f"  by hand   {line}" for line in by_hand), *libraries.shown(compared)]
+    report.data = {"versions": compared.wanted, "by hand": by_hand}
     return report.locate(root)
 
 
@@ -248,7 +248,7 @@ def _lock(directory: str, revision: str | None = None, names: tuple[str, ...] = 
             return _lock(str(copy.root), None, names)
     project = pipeline.load(directory)
     stages = project.select(names)
-    verdict = lock.judge(project, stages)
+    verdict = lock.check(project, stages)
     answer = remote.ask(project, stages)
     findings = [*verdict.findings, *answer.absent]
     tail = f"; {answer}" if str(answer) else ""
@@ -547,11 +547,11 @@ def merge(
         merged = [check.files(directory, base, ours, theirs, path)]
     else:
         merged, outputs = check.settle(directory)
-    told = [line for result in merged for line in check.shown(result)] or [
+    lines = [line for result in merged for line in check.shown(result)] or [
         "merge: no dvc.lock is in conflict"
     ]
-    told += [f"  settled with their stages: {', '.join(outputs)}"] if outputs else []
-    report = Report("merge", told[0].removeprefix("merge: "), text=told[1:])
+    lines += [f"  settled with their stages: {', '.join(outputs)}"] if outputs else []
+    report = Report("merge", lines[0].removeprefix("merge: "), text=lines[1:])
     report.data = {
         "merged": [{"file": m.file, "taken": m.taken, "dropped": m.dropped} for m in merged],
         "outputs": outputs,

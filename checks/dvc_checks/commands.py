@@ -243,9 +243,9 @@ def _read_program(words: list[str], place: _Place, found: Commands) -> None:
         found.unseen.append(shlex.join(words))
 
 
-def _is_shell(place: _Place, path: str, told: bool) -> bool:
+def _is_shell(place: _Place, path: str, by_shell: bool) -> bool:
     """Whether a file is a shell script: run by a shell, or named or opened as one."""
-    if told or path.endswith(".sh"):
+    if by_shell or path.endswith(".sh"):
         return not path.endswith((".py", ".ipynb"))
     with open(place.root / place.relative(path), "rb") as file:
         return re.match(rb"#!.*\b(bash|sh|zsh|dash)\b", file.readline()) is not None

@@ -29,13 +29,13 @@ class Verdict:
         return not self.missing and not self.needless and not self.absent
 
 
-def judge(pipeline: Pipeline, stages: list[Stage]) -> list[Verdict]:
+def compare(pipeline: Pipeline, stages: list[Stage]) -> list[Verdict]:
     """Compare the imports of every stage with its `deps`."""
     code = imports.Code(pipeline.root, pipeline.repository)
-    return [_judge(pipeline, stage, code) for stage in stages]
+    return [_compare(pipeline, stage, code) for stage in stages]
 
 
-def _judge(pipeline: Pipeline, stage: Stage, code: imports.Code) -> Verdict:
+def _compare(pipeline: Pipeline, stage: Stage, code: imports.Code) -> Verdict:
     verdict = Verdict(stage)
     started = commands.read(stage.commands, stage.wdir, pipeline.root, pipeline.repository)
     unseen = list(started.unseen)
@@ -77,11 +77,11 @@ def _judge(pipeline: Pipeline, stage: Stage, code: imports.Code) -> Verdict:
                     f"{dep.path}: no import of it is seen, but what is not judged may need it"
                 )
         elif (pipeline.root / dep.path).is_dir():
-            _judge_folder(pipeline, dep.path, verdict)
+            _check_folder(pipeline, dep.path, verdict)
     return verdict
 
 
-def _judge_folder(pipeline: Pipeline, folder: str, verdict: Verdict) -> None:
+def _check_folder(pipeline: Pipeline, folder: str, verdict: Verdict) -> None:
     """A folder of code covers what it holds; that it reruns the stage for nothing is said, not punished."""
     files = [path for path in pipeline.tracked or () if within(path, folder) and path.endswith(".py")]
     idle = [path for path in files if path not in verdict.needed]

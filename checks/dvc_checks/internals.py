@@ -42,7 +42,7 @@ def open_project(start: str | os.PathLike[str], locks: bool = True) -> Project:
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.CRITICAL)
-    with told(), _quick_yaml(), _quick_stages(locks):
+    with errors_in_one_line(), _quick_yaml(), _quick_stages(locks):
         root = Repo.find_root(os.fspath(start))
         with chdir(root):  # DVC tells paths relative to the current folder
             project = Repo(root)
@@ -144,7 +144,7 @@ def _quick_stages(locks: bool) -> Iterator[None]:
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def errors_in_one_line() -> Iterator[None]:
     """Whatever DVC meets while it reads a project becomes one line: what it reads may hold anything."""
     from dvc.exceptions import DvcException
 
@@ -373,10 +373,10 @@ def remote(project: Project, name: str | None, hash_name: str) -> Store:
     getpass.getpass = _no_password
     settings = project.config.read("repo").get("remote", {})
     for setting in sorted(UNTRUSTED & {key for remote in settings.values() for key in remote}):
-        told = (
+        reason = (
             f"a remote in .dvc/config has {setting}, which may run a command: put it into .dvc/config.local"
         )
-        raise PermissionError(told)
+        raise PermissionError(reason)
     return project.cloud.get_remote_odb(name, "dvc-checks", hash_name=hash_name)
 
 
@@ -427,8 +427,11 @@ def _means_absence(error: BaseException) -> bool:
         return True
     answer = getattr(error, "response", None)  # of boto3
     if isinstance(answer, dict):
-        told = answer.get("ResponseMetadata", {}).get("HTTPStatusCode"), answer.get("Error", {}).get("Code")
-        return told[0] == 404 and told[1] != "NoSuchBucket"
+        status, code = (
+            answer.get("ResponseMetadata", {}).get("HTTPStatusCode"),
+            answer.get("Error", {}).get("Code"),
+        )
+        return status == 404 and code != "NoSuchBucket"
     return getattr(error, "status", getattr(error, "status_code", None)) in (404, 410)
 
 

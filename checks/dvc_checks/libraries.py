@@ -44,16 +44,16 @@ class Verdict:
 
 
 @dataclass
-class Judged:
+class Comparison:
     """What is said of a project: of its stages, and of the file."""
 
-    verdicts: list[Verdict]
+    stages: list[Verdict]
     file: list[str] = field(default_factory=list)
     wanted: dict[str, str] = field(default_factory=dict)  # what the file should hold
 
     @property
     def wrong(self) -> list[Verdict]:
-        return [verdict for verdict in self.verdicts if not verdict.right]
+        return [verdict for verdict in self.stages if not verdict.right]
 
 
 class Environment:
@@ -67,13 +67,13 @@ class Environment:
         self.commands: dict[str, str] = {}  # console script: distribution
         for found in metadata.distributions():
             head = (found.read_text("METADATA") or found.read_text("PKG-INFO") or "").partition("\n\n")[0]
-            told = dict(
+            fields = dict(
                 re.findall(r"^(Name|Version):\s*(\S+)", head, re.MULTILINE)
             )  # the rest is long to parse
-            name = normal(told.get("Name", ""))
-            if not told.get("Version") or name in self.versions:  # the first on sys.path is imported
+            name = normal(fields.get("Name", ""))
+            if not fields.get("Version") or name in self.versions:  # the first on sys.path is imported
                 continue
-            self.versions[name] = told["Version"]
+            self.versions[name] = fields["Version"]
             for path in _files(found):
                 if path.endswith(MODULE) and not path.startswith((".", "/")):
                     module = path.split(".", 1)[0]
@@ -114,36 +114,36 @@ def _files(distribution: metadata.Distribution) -> list[str]:
     return [line.lstrip('"').partition(",")[0] for line in record.splitlines()]
 
 
-def judge(pipeline: Pipeline, code: list[CodeVerdict]) -> Judged:
+def compare(pipeline: Pipeline, code: list[CodeVerdict]) -> Comparison:
     """Compare what stages import from outside with what they declare, and the file with the environment."""
     environment = Environment()
-    judged = Judged([_judge(pipeline, verdict, environment) for verdict in code])
+    compared = Comparison([_compare(pipeline, verdict, environment) for verdict in code])
     written = read(pipeline.root)
-    used = {name: None for verdict in judged.verdicts for name in verdict.needed}
+    used = {name: None for verdict in compared.stages for name in verdict.needed}
     elsewhere = {
         name
         for stage in pipeline.stages
-        if stage.name not in {verdict.stage.name for verdict in judged.verdicts}
+        if stage.name not in {verdict.stage.name for verdict in compared.stages}
         for name in stage.params.get(FILE) or ()
     }
-    kept = {name for verdict in judged.verdicts for name in verdict.declared if name not in verdict.needless}
+    kept = {name for verdict in compared.stages for name in verdict.declared if name not in verdict.needless}
     for name in sorted({*used, *elsewhere, *kept}):
         if version := environment.versions.get(name) or written.get(name):
-            judged.wanted[name] = str(version)
+            compared.wanted[name] = str(version)
     for name, version in written.items():
         here = environment.versions.get(name)
-        if name not in judged.wanted:
-            judged.file.append(f"{name} is listed, and no stage imports it")
+        if name not in compared.wanted:
+            compared.file.append(f"{name} is listed, and no stage imports it")
         elif here is None:
-            judged.file.append(f"{name} {version} is listed, and not installed here")
+            compared.file.append(f"{name} {version} is listed, and not installed here")
         elif not isinstance(version, str):
-            judged.file.append(f"{name} is {version} there, as a number: write '{here}'")
+            compared.file.append(f"{name} is {version} there, as a number: write '{here}'")
         elif version != here:
-            judged.file.append(f"{name} is {version} there, {here} here")
-    judged.file += [
-        f"{name} {judged.wanted[name]} is not listed" for name in judged.wanted if name not in written
+            compared.file.append(f"{name} is {version} there, {here} here")
+    compared.file += [
+        f"{name} {compared.wanted[name]} is not listed" for name in compared.wanted if name not in written
     ]
-    return judged
+    return compared
 
 
 def read(root: Path) -> dict[str, Any]:
@@ -162,7 +162,7 @@ def read(root: Path) -> dict[str, Any]:
     return {str(name): value for name, value in values.items()}
 
 
-def _judge(pipeline: Pipeline, code: CodeVerdict, environment: Environment) -> Verdict:
+def _compare(pipeline: Pipeline, code: CodeVerdict, environment: Environment) -> Verdict:
     verdict = Verdict(code.stage)
     unknown = False
     for dotted, foreign in code.foreign.items():
@@ -191,29 +191,29 @@ def _judge(pipeline: Pipeline, code: CodeVerdict, environment: Environment) -> V
     return verdict
 
 
-def headline(judged: Judged) -> str:
+def headline(compared: Comparison) -> str:
     """What was found, in one line."""
-    wrong = judged.wrong
-    if not wrong and not judged.file:
-        number = f"{len(judged.wanted)} version{'s' if len(judged.wanted) != 1 else ''}"
+    wrong = compared.wrong
+    if not wrong and not compared.file:
+        number = f"{len(compared.wanted)} version{'s' if len(compared.wanted) != 1 else ''}"
         return f"every stage declares exactly what it imports, {FILE} is what is installed ({number})"
     missing = sum(len(verdict.missing) for verdict in wrong)
     needless = sum(len(verdict.needless) for verdict in wrong)
     parts = []
     if wrong:
         parts.append(
-            f"the wrong ones are declared by {len(wrong)} of {len(judged.verdicts)} stages: "
+            f"the wrong ones are declared by {len(wrong)} of {len(compared.stages)} stages: "
             f"{missing} missing, {needless} needless"
         )
-    if judged.file:
-        parts.append(f"{FILE} is wrong in {len(judged.file)} line{'s' if len(judged.file) != 1 else ''}")
+    if compared.file:
+        parts.append(f"{FILE} is wrong in {len(compared.file)} line{'s' if len(compared.file) != 1 else ''}")
     return f"{'; '.join(parts)} (--fix rewrites them)"
 
 
-def findings(judged: Judged) -> list[Finding]:
+def findings(compared: Comparison) -> list[Finding]:
     """What is wrong, and where."""
-    found = [Finding(FILE, line, Location(FILE, (line.partition(" ")[0],))) for line in judged.file]
-    for verdict in judged.verdicts:
+    found = [Finding(FILE, line, Location(FILE, (line.partition(" ")[0],))) for line in compared.file]
+    for verdict in compared.stages:
         stage = verdict.stage
         keys = "stages", stage.entry, "params"
         for name in verdict.missing:
@@ -227,10 +227,10 @@ def findings(judged: Judged) -> list[Finding]:
     return found
 
 
-def shown(judged: Judged) -> list[str]:
+def shown(compared: Comparison) -> list[str]:
     """The findings, as lines for a terminal."""
-    lines = [f"{FILE}", *(f"  {line}" for line in judged.file)] if judged.file else []
-    for verdict in judged.verdicts:
+    lines = [f"{FILE}", *(f"  {line}" for line in compared.file)] if compared.file else []
+    for verdict in compared.stages:
         mine = []
         for name in verdict.missing:
             where = verdict.needed[name]
@@ -258,16 +258,16 @@ def write(root: Path, versions: dict[str, str]) -> bool:
     return True
 
 
-def fix(root: Path, judged: Judged) -> list[str]:
+def fix(root: Path, compared: Comparison) -> list[str]:
     """Write libraries.yaml and declare it in every dvc.yaml; returns what has to be done by hand."""
     from dvc_checks import edit
 
-    write(root, judged.wanted)
+    write(root, compared.wanted)
     by_hand = []
-    for file in dict.fromkeys(verdict.stage.file for verdict in judged.verdicts):
+    for file in dict.fromkeys(verdict.stage.file for verdict in compared.stages):
         wanted: dict[str, list[tuple[Stage, list[str]]]] = {}
         changed = set()
-        for verdict in judged.verdicts:
+        for verdict in compared.stages:
             if verdict.stage.file == file:
                 kept = [name for name in verdict.declared if name not in verdict.needless]
                 keys = sorted({*verdict.needed, *kept})

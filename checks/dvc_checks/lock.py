@@ -34,7 +34,7 @@ class Verdict:
         self.notes.append(Finding(stage.name, what))
 
 
-def judge(pipeline: Pipeline, stages: list[Stage]) -> Verdict:
+def check(pipeline: Pipeline, stages: list[Stage]) -> Verdict:
     """Judge dvc.lock without the data; `remote.ask` asks for the outputs themselves."""
     verdict = Verdict()
     locks = {file: internals.locked(stage) for file, stage in {stage.file: stage for stage in stages}.items()}
@@ -51,7 +51,7 @@ def judge(pipeline: Pipeline, stages: list[Stage]) -> Verdict:
         if entry is None:
             verdict.find(stage, "is not in dvc.lock: it has never run, or its run was not committed")
             continue
-        judge_stage(pipeline, stage, entry, verdict)
+        check_stage(pipeline, stage, entry, verdict)
     known = {(stage.file, stage.key) for stage in pipeline.stages}
     for file, entries in locks.items():
         for key in entries:
@@ -63,24 +63,24 @@ def judge(pipeline: Pipeline, stages: list[Stage]) -> Verdict:
     return verdict
 
 
-def judge_stage(pipeline: Pipeline, stage: Stage, entry: dict[str, Any], verdict: Verdict) -> None:
+def check_stage(pipeline: Pipeline, stage: Stage, entry: dict[str, Any], verdict: Verdict) -> None:
     """Judge one stage's entry; the hashes of the stage and of the makers of what it reads are those of dvc.lock."""
-    _judge_outputs(pipeline, stage, entry, verdict)
+    _check_outputs(pipeline, stage, entry, verdict)
     if stage.frozen:
         verdict.note(stage, "is frozen: what it depends on is not judged")
         return
-    ran, says = _words(entry.get("cmd")), _words(internals.command(stage))
-    if ran != says:
-        verdict.find(stage, f"ran `{ran}`; dvc.yaml says `{says}`", "cmd")
-    _judge_params(stage, entry, verdict)
-    _judge_deps(pipeline, stage, entry, verdict)
+    ran, written = _words(entry.get("cmd")), _words(internals.command(stage))
+    if ran != written:
+        verdict.find(stage, f"ran `{ran}`; dvc.yaml says `{written}`", "cmd")
+    _check_params(stage, entry, verdict)
+    _check_deps(pipeline, stage, entry, verdict)
 
 
 def _words(command: Any) -> str:
     return " && ".join(map(str, command)) if isinstance(command, list) else str(command)
 
 
-def _judge_params(stage: Stage, entry: dict[str, Any], verdict: Verdict) -> None:
+def _check_params(stage: Stage, entry: dict[str, Any], verdict: Verdict) -> None:
     locked = entry.get("params", {})
     seen = set()
 
@@ -126,7 +126,7 @@ def _difference(locked: Any, actual: Any, key: str = "") -> tuple[str, str]:
     return f"{where} {locked!r} when the stage ran, is {actual!r} now", key
 
 
-def _judge_deps(pipeline: Pipeline, stage: Stage, entry: dict[str, Any], verdict: Verdict) -> None:
+def _check_deps(pipeline: Pipeline, stage: Stage, entry: dict[str, Any], verdict: Verdict) -> None:
     locked = {item["path"] for item in entry.get("deps", [])}
     for path in sorted(locked - {dep.written for dep in stage.deps}):
         verdict.find(stage, f"dependency {path} is in dvc.lock, but not in dvc.yaml", "deps")
@@ -138,14 +138,14 @@ def _judge_deps(pipeline: Pipeline, stage: Stage, entry: dict[str, Any], verdict
         elif not dep.inside:
             verdict.note(stage, f"{dep.path} lies outside the project and is not judged")
         elif made := pipeline.producer(dep.path):
-            _judge_edge(stage, dep, *made, verdict)
+            _check_edge(stage, dep, *made, verdict)
         elif dep.path in pipeline.above_outputs:
             verdict.note(stage, f"{dep.path}/ holds outputs of several stages; only the data can tell")
         else:
-            _judge_file(pipeline, stage, dep, "dependency", verdict)
+            _check_file(pipeline, stage, dep, "dependency", verdict)
 
 
-def _judge_edge(stage: Stage, dep: Dependency, maker: Stage | Source, out: Output, verdict: Verdict) -> None:
+def _check_edge(stage: Stage, dep: Dependency, maker: Stage | Source, out: Output, verdict: Verdict) -> None:
     """What a stage read has to be what the stage before it wrote."""
     maker_name = maker.name if isinstance(maker, Stage) else maker.file
     read, wrote = dep.hash, out.hash
@@ -185,7 +185,7 @@ def inside(out: Output, path: str) -> str | None:
     return files.get(tuple(path[len(out.path) + 1 :].split("/")), "not there")
 
 
-def _judge_file(
+def _check_file(
     pipeline: Pipeline, stage: Stage, entry: Output | Dependency, what: str, verdict: Verdict
 ) -> None:
     """A file or folder that Git keeps has to hash to what dvc.lock says."""
@@ -202,7 +202,7 @@ def _judge_file(
         verdict.find(stage, f"{what} {path} {reason}", *at)
 
 
-def _judge_outputs(pipeline: Pipeline, stage: Stage, entry: dict[str, Any], verdict: Verdict) -> None:
+def _check_outputs(pipeline: Pipeline, stage: Stage, entry: dict[str, Any], verdict: Verdict) -> None:
     locked = {item["path"]: item for item in entry.get("outs", [])}
     for path in sorted(locked.keys() - {out.written for out in stage.outs}):
         verdict.find(stage, f"output {path} is in dvc.lock, but not in dvc.yaml", "outs")
@@ -214,7 +214,7 @@ def _judge_outputs(pipeline: Pipeline, stage: Stage, entry: dict[str, Any], verd
             verdict.find(stage, f"output {out.path} has no hash in dvc.lock", *at)
         elif not out.cached and out.inside:
             if internals.is_there(out):
-                _judge_file(pipeline, stage, out, "output", verdict)
+                _check_file(pipeline, stage, out, "output", verdict)
             else:
                 reason = f"output {out.path} is kept by neither Git nor DVC: a clone does not have it"
                 verdict.find(stage, reason, *at)

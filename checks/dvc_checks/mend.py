@@ -54,7 +54,7 @@ def _broken_table(path: Path) -> bytes | None:
 def _lock_files(root: Path) -> list[str]:
     from ruamel.yaml.error import YAMLError
 
-    told = []
+    messages = []
     locks = "dvc.lock", "**/dvc.lock"
     # In the middle of a merge the file is its user's to settle, conflict marks and all.
     merging = _git(root, "diff", "--name-only", "-z", "--diff-filter=U", "--relative", "--", *locks).split(
@@ -70,8 +70,8 @@ def _lock_files(root: Path) -> list[str]:
             whole = False
         if not whole:
             _git(root, "checkout", "--quiet", "HEAD", "--", name)
-            told.append(f"{name}: half-written; the one of the last commit is back")
-    return told
+            messages.append(f"{name}: half-written; the one of the last commit is back")
+    return messages
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -4,7 +4,7 @@ A text merge of dvc.lock joins lines. This one asks, stage by stage and from the
 sources on, which of the recorded runs (ours, theirs, the base's) is a run of the
 *merged* project: the command, parameters, code and data that it read are those of
 the merge. Such an entry stays. A stage without one is dropped, so that `dvc repro`
-runs exactly the dropped stages. `lock` is the judge of both.
+runs exactly the dropped stages. `lock` checks both.
 """
 
 import os
@@ -130,7 +130,7 @@ def _choose(
         stage = _fill(pipeline, stage, entry)
         _put(pipeline.root, disputed, SIDES[side])
         verdict = lock.Verdict()
-        lock.judge_stage(pipeline, stage, entry, verdict)
+        lock.check_stage(pipeline, stage, entry, verdict)
         whys = sorted((found.what for found in verdict.findings), key=lambda why: why.startswith("output "))
         why = whys[0] if whys else _in_doubt(pipeline, stage, side, versions)
         if not why:
@@ -219,11 +219,11 @@ def shown(merged: Merged) -> list[str]:
         for side in ("both", "ours", "theirs", "base")
     }
     parts = [f"{len(names)} from {side}" for side, names in sides.items() if names]
-    told = f"merge: {merged.file}: {', '.join(parts) or 'no stage is true of the merge'}"
+    summary = f"merge: {merged.file}: {', '.join(parts) or 'no stage is true of the merge'}"
     if not merged.dropped:
-        return [told]
+        return [summary]
     lines = [f"  dropped   {name}   {reason}" for name, reason in merged.dropped.items()]
-    return [f"{told}; `dvc repro` reruns {count(len(merged.dropped), 'stage')}", *lines]
+    return [f"{summary}; `dvc repro` reruns {count(len(merged.dropped), 'stage')}", *lines]
 
 
 def files(directory: str, base: str, ours: str, theirs: str, path: str) -> Merged:
@@ -473,13 +473,13 @@ def _merge_tree(ours: str, theirs: str) -> tuple[str, list[str]] | None:
 def install(directory: str) -> list[str]:
     """Make Git call this for every dvc.lock of the project; a line for each thing that was written."""
     root = root_of(directory)
-    told = []
+    lines = []
     attributes = root / ".gitattributes"
     text = attributes.read_text(encoding="utf-8") if attributes.exists() else ""
     if not re.search(rf"^dvc\.lock\s.*\bmerge={DRIVER}\b", text, re.MULTILINE):
         start = text if not text or text.endswith("\n") else f"{text}\n"
         _write(attributes, f"{start}{ATTRIBUTE}\n".encode())
-        told.append(f".gitattributes: {ATTRIBUTE} (commit it: it is for everybody)")
+        lines.append(f".gitattributes: {ATTRIBUTE} (commit it: it is for everybody)")
     command = f"{shlex.quote(sys.executable)} -P -m dvc_checks merge --driver %P %O %A %B"
     wanted = {
         "name": "dvc.lock by what is true of the merged project (dvc-checks)",
@@ -488,5 +488,5 @@ def install(directory: str) -> list[str]:
     }
     for key, value in wanted.items():
         snapshot.git("config", f"merge.{DRIVER}.{key}", value, cwd=root)
-    told.append(f".git/config: merge.{DRIVER} (each clone runs `dvc-checks merge --install` once)")
-    return told
+    lines.append(f".git/config: merge.{DRIVER} (each clone runs `dvc-checks merge --install` once)")
+    return lines

@@ -43,7 +43,7 @@ class Observation:
 
 
 @dataclass
-class _Seen:
+class _Record:
     """What `watch` wrote down, paths relative to the root of the scratch clone."""
 
     opened: set[str] = field(default_factory=set)
@@ -65,16 +65,16 @@ def observe(pipeline: Pipeline, stages: list[Stage]) -> Iterator[Observation]:
             if stage in stages:
                 absent = scratch.provide(stage, done)
                 if absent:
-                    seen = Observation(stage, failed=True)
-                    seen.notes.append(
+                    observation = Observation(stage, failed=True)
+                    observation.notes.append(
                         f"not run: {absent} is neither in the workspace nor in the cache or remote"
                     )
-                    yield seen
+                    yield observation
                     continue
-                seen = scratch.run(stage)
-                if not seen.failed:
+                observation = scratch.run(stage)
+                if not observation.failed:
                     done.append(stage)
-                yield seen
+                yield observation
 
 
 def _overlay(pipeline: Pipeline, clone: Snapshot) -> None:
@@ -97,9 +97,9 @@ class _Scratch:
             for file in effects.params_files(pipeline)
             if (values := effects.read_params(pipeline, file)) is not None
         }
-        self.tells_access = self._tells_access()
+        self.records_access = self._records_access()
 
-    def _tells_access(self) -> bool:
+    def _records_access(self) -> bool:
         probe = self.folder / "probe"
         probe.write_text("x")
         os.utime(probe, ns=(0, probe.stat().st_mtime_ns))
@@ -127,26 +127,26 @@ class _Scratch:
         for name in before:
             path = self.root / name
             os.utime(path, ns=(0, path.stat().st_mtime_ns))
-        seen, error = self._execute(stage, keys=True)
-        if error is not None and any(seen.parsed):  # perhaps it was our mapping that it did not like
+        record, error = self._execute(stage, keys=True)
+        if error is not None and any(record.parsed):  # perhaps it was our mapping that it did not like
             self._clear_outputs(stage)
             again, error = self._execute(stage, keys=False)
-            seen.unseen |= seen.parsed
-            seen.opened |= again.opened
-            seen.listed |= again.listed
+            record.unseen |= record.parsed
+            record.opened |= again.opened
+            record.listed |= again.listed
         touched = {name for name in before if self._touched(name)}
-        self._judge_reads(stage, seen, before, observation)
+        self._check_reads(stage, record, before, observation)
         if error is not None:
             observation.failed = True
             observation.findings.insert(0, f"fails in a clean copy of the project: {error}")
             return observation
-        self._judge_writes(stage, before, observation)
-        self._judge_unused(stage, seen, touched, observation)
+        self._check_writes(stage, before, observation)
+        self._check_unused(stage, record, touched, observation)
         for file in stage.params:
             if file in self.params and file != libraries.FILE:  # which is declared, and read by DVC alone
-                self._judge_keys(stage, file, seen, observation)
-        for file in sorted((seen.opened & self.params.keys()) - stage.params.keys()):
-            self._judge_keys(stage, file, seen, observation)
+                self._check_keys(stage, file, record, observation)
+        for file in sorted((record.opened & self.params.keys()) - stage.params.keys()):
+            self._check_keys(stage, file, record, observation)
         return observation
 
     def _clear_outputs(self, stage: Stage) -> None:
@@ -167,11 +167,11 @@ class _Scratch:
 
     def _touched(self, name: str) -> bool:
         try:
-            return self.tells_access and (self.root / name).stat().st_atime_ns > 0
+            return self.records_access and (self.root / name).stat().st_atime_ns > 0
         except OSError:
             return True
 
-    def _execute(self, stage: Stage, keys: bool) -> tuple[_Seen, str | None]:
+    def _execute(self, stage: Stage, keys: bool) -> tuple[_Record, str | None]:
         """Run the commands as DVC does; the second value is what was said when they failed."""
         log = self.folder / "log"
         log.unlink(missing_ok=True)
@@ -197,7 +197,7 @@ class _Scratch:
 
     def _run_line(self, stage: Stage, line: str, settings: Path) -> str | None:
         shell = os.environ.get("SHELL") or "/bin/sh"
-        with tempfile.TemporaryFile(dir=self.folder) as said:
+        with tempfile.TemporaryFile(dir=self.folder) as output:
             process = subprocess.Popen(
                 [shell, "-c", line],
                 cwd=self.root / stage.wdir,
@@ -208,7 +208,7 @@ class _Scratch:
                     "DVC_STAGE": stage.name,
                 },
                 stdin=subprocess.DEVNULL,
-                stdout=said,
+                stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
@@ -219,32 +219,32 @@ class _Scratch:
                 raise
             if status == 0:
                 return None
-            said.seek(0)
-            words = said.read().decode("utf-8", "replace").strip().splitlines()
+            output.seek(0)
+            words = output.read().decode("utf-8", "replace").strip().splitlines()
             return words[-1] if words else f"exit status {status}"
 
-    def _read(self, log: Path) -> _Seen:
-        seen = _Seen()
+    def _read(self, log: Path) -> _Record:
+        record = _Record()
         if not log.exists():
-            return seen
+            return record
         for line in log.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
             kind, path, *rest = json.loads(line)
             if not within(path, os.fspath(self.copy.repository)):
                 if within(path, os.fspath(self.pipeline.repository)) and os.path.isfile(path):
-                    seen.workspace.add(self.pipeline.relative(path))
+                    record.workspace.add(self.pipeline.relative(path))
                 continue
             name = os.path.relpath(path, self.root).replace(os.sep, "/")
             if kind in ("open", "list"):
-                (seen.opened if kind == "open" else seen.listed).add(name)
+                (record.opened if kind == "open" else record.listed).add(name)
             elif kind in ("key", "swept"):
-                (seen.keys if kind == "key" else seen.swept).setdefault(name, set()).add(rest[0])
+                (record.keys if kind == "key" else record.swept).setdefault(name, set()).add(rest[0])
             else:
-                (seen.parsed if kind == "parsed" else seen.unseen).add(name)
-        return seen
+                (record.parsed if kind == "parsed" else record.unseen).add(name)
+        return record
 
-    def _judge_reads(self, stage: Stage, seen: _Seen, before: Any, observation: Observation) -> None:
+    def _check_reads(self, stage: Stage, record: _Record, before: Any, observation: Observation) -> None:
         declared = [dep.path for dep in stage.deps] + [out.path for out in stage.outs] + [*stage.params]
-        for name in sorted(seen.opened):
+        for name in sorted(record.opened):
             base = name.rpartition("/")[2]
             if name.startswith((".git/", ".dvc/")) or base in DVC_FILES or base.endswith((".dvc", ".pyc")):
                 continue
@@ -256,12 +256,12 @@ class _Scratch:
                 observation.findings.append(
                     f"looks for {name}, which it declares nowhere and Git does not keep"
                 )
-        for name in sorted(seen.workspace):
+        for name in sorted(record.workspace):
             if name.startswith((".git/", ".dvc/")) or _is_environment(name):
                 continue
             observation.findings.append(f"opens {name} by its absolute path: no clone will have it there")
 
-    def _judge_writes(self, stage: Stage, before: Any, observation: Observation) -> None:
+    def _check_writes(self, stage: Stage, before: Any, observation: Observation) -> None:
         outs = [out.path for out in stage.outs]
         after = self._files()
         changed = sorted(
@@ -286,9 +286,11 @@ class _Scratch:
         absent = [path for path in outs if not (self.root / path).exists()]
         observation.findings += [f"does not make its output {path}" for path in absent]
 
-    def _judge_unused(self, stage: Stage, seen: _Seen, touched: set[str], observation: Observation) -> None:
+    def _check_unused(
+        self, stage: Stage, record: _Record, touched: set[str], observation: Observation
+    ) -> None:
         code = _imported(self.pipeline, stage)
-        used = seen.opened | seen.listed | touched
+        used = record.opened | record.listed | touched
         started = commands.read(stage.commands, stage.wdir, self.pipeline.root, self.pipeline.repository)
         for dep in stage.deps:
             if not dep.inside or any(within(file, dep.path) for file in code):
@@ -298,10 +300,10 @@ class _Scratch:
             if not any(within(name, dep.path) for name in used):
                 observation.findings.append(f"never opens {dep.path}, which it declares")
 
-    def _judge_keys(self, stage: Stage, file: str, seen: _Seen, observation: Observation) -> None:
+    def _check_keys(self, stage: Stage, file: str, record: _Record, observation: Observation) -> None:
         declared = stage.params.get(file, ())
         interpolated = stage.interpolated.get(file, ())
-        if file not in seen.opened:
+        if file not in record.opened:
             unused = [
                 key for key in declared or () if not any(effects.covers(name, key) for name in interpolated)
             ]
@@ -313,11 +315,11 @@ class _Scratch:
             return
         if declared is None:
             return
-        keys, swept = seen.keys.get(file, set()), seen.swept.get(file, set())
+        keys, swept = record.keys.get(file, set()), record.swept.get(file, set())
         leaf_names = [key for key, _ in effects.leaves(self.params[file])]
         taken = {key for key in keys if not any(other.startswith(key + ".") for other in keys | swept)}
         allowed = (*declared, *interpolated)
-        if file not in seen.unseen and file in seen.parsed and (taken or swept):
+        if file not in record.unseen and file in record.parsed and (taken or swept):
             undeclared = {key for key in taken | swept if not _known(key, allowed)}
             in_bulk = {
                 key for key in undeclared if key in swept or any(effects.covers(key, a) for a in allowed)

@@ -159,7 +159,10 @@ def load(start: str | os.PathLike[str] = ".", locks: bool = True) -> Pipeline:
     BadInput : when there is none, or DVC cannot read it
     """
     project = internals.open_project(start, locks)
-    with internals.told(), chdir(internals.root(project)):  # DVC tells paths relative to the current folder
+    with (
+        internals.errors_in_one_line(),
+        chdir(internals.root(project)),
+    ):  # DVC tells paths relative to the current folder
         pipeline = Pipeline(project)
     if not pipeline.stages:
         raise BadInput(f"{pipeline.root.name}: no dvc.yaml with stages in this project")

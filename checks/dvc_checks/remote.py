@@ -25,7 +25,7 @@ THREADS = 16
 MANY = 500  # files from which on it is faster to go through a remote's lists first
 GIVE_UP = 16  # failures without a single answer, after which no more is asked
 
-Asked = TypeVar("Asked", str, Hash)
+Item = TypeVar("Item", str, Hash)
 _Wanted = tuple[Stage | Source, Output, Hash]
 
 
@@ -130,15 +130,15 @@ def _open(pipeline: Pipeline, name: str | None, hash_name: str) -> internals.Sto
     return store
 
 
-def _each(question: Callable[[Asked], Any], items: Iterable[Asked], until: float) -> dict[Asked, Any]:
+def _each(question: Callable[[Item], Any], items: Iterable[Item], until: float) -> dict[Item, Any]:
     """What the question gives for each item, asked by several threads at once. An error is an answer as well.
 
     The threads are not waited for beyond `until`, nor when the program ends: what hangs in a library of some
     cloud hangs there.
     """
-    asked = list(items)
-    waiting = deque(asked)
-    answers: dict[Asked, Any] = {}
+    everything = list(items)
+    waiting = deque(everything)
+    answers: dict[Item, Any] = {}
     failed: list[BaseException] = []
 
     def work() -> None:
@@ -155,7 +155,7 @@ def _each(question: Callable[[Asked], Any], items: Iterable[Asked], until: float
                 if len(failed) == len(answers) >= GIVE_UP:
                     waiting.clear()
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(THREADS, len(asked)))]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(THREADS, len(everything)))]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -163,7 +163,7 @@ def _each(question: Callable[[Asked], Any], items: Iterable[Asked], until: float
     waiting.clear()
     late = TimeoutError(f"no answer within {SECONDS:g} s")
     given = failed[0] if len(failed) == len(answers) >= GIVE_UP else late
-    return {item: answers.get(item, given) for item in asked}
+    return {item: answers.get(item, given) for item in everything}
 
 
 def _in_words(error: BaseException) -> str:

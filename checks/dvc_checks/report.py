@@ -161,9 +161,9 @@ def failed(command: str, message: str, form: str | None) -> None:
 
 def _add_to_comment(path: Path, text: str) -> None:
     before = path.read_text(encoding="utf-8") if path.exists() else f"{MARK}\n"
-    room = COMMENT - len(before)
-    if len(text) > room:
-        text = text[: max(room, 0)].rpartition("\n")[0] + "\n\n… the rest is in the summary of the job.\n"
+    space = COMMENT - len(before)
+    if len(text) > space:
+        text = text[: max(space, 0)].rpartition("\n")[0] + "\n\n… the rest is in the summary of the job.\n"
     path.write_text(before + text, encoding="utf-8", errors="replace")
 
 

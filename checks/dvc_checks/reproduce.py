@@ -93,7 +93,7 @@ def reproduce(
         names = [stage.name for stage in project.select(targets)]
         result.failure = _repro(copy, home.repository, names, progress)
         again = pipelines.load(copy.root)
-        packages = {name for verdict in deps.judge(again, again.stages) for name in verdict.packages}
+        packages = {name for verdict in deps.compare(again, again.stages) for name in verdict.packages}
         result.environment = environment.describe(packages, _observed(copy.scratch / "log"))
         if not result.failure:
             _compare(result, runs, again, home, copy, tolerances)
@@ -142,18 +142,18 @@ def _repro(copy: Snapshot, home: Path, names: list[str], progress: Callable[[str
         errors="replace",
         start_new_session=True,
     )
-    said: deque[str] = deque(maxlen=12)
+    output: deque[str] = deque(maxlen=12)
     try:
         for line in process.stdout or ():
             if line.strip():
-                said.append(line.rstrip())
+                output.append(line.rstrip())
             if line.startswith("Running stage"):
                 progress(line.strip().rstrip(":"))
         status = process.wait()
     except BaseException:
         processes.stop(process)
         raise
-    return list(said) or [f"dvc repro: exit status {status}"] if status else []
+    return list(output) or [f"dvc repro: exit status {status}"] if status else []
 
 
 def _observed(log: Path) -> list[dict[str, list[str]]]:
@@ -217,12 +217,12 @@ def _difference(
 
 def _tolerated(change: tuple[str, Any, Any], tolerances: list[Tolerance]) -> bool:
     key, old, new = change
-    asked = [t for t in tolerances if not t.key or key == t.key or key.endswith(f".{t.key}")]
-    if not asked:
+    own = [t for t in tolerances if not t.key or key == t.key or key.endswith(f".{t.key}")]
+    if not own:
         return True  # tolerances were given for other keys: those decide
     if not (differences.is_number(old) and differences.is_number(new)):
         return False
-    return all(abs(new - old) <= tolerance.size for tolerance in asked)
+    return all(abs(new - old) <= tolerance.size for tolerance in own)
 
 
 def report(result: Result) -> Report:
@@ -245,10 +245,10 @@ def report(result: Result) -> Report:
     for difference in result.differences:
         whence = "its inputs were the same" if difference.first else "its inputs differed already"
         verdict = ", within the tolerance" if difference.tolerated and difference.metric else ""
-        told = f"{difference.path} ({whence}{verdict})"
-        found.text += [f"  {difference.stage}: {told}", *(f"    {line}" for line in difference.lines)]
+        line = f"{difference.path} ({whence}{verdict})"
+        found.text += [f"  {difference.stage}: {line}", *(f"    {line}" for line in difference.lines)]
         to = found.notes if difference.tolerated else found.findings
-        to.append(Finding(difference.stage, "; ".join([told, *difference.lines])))
+        to.append(Finding(difference.stage, "; ".join([line, *difference.lines])))
     if differing or result.failure:
         found.text += _about_environment(result)
     return found

@@ -19,7 +19,7 @@ import sys
 import threading
 
 _settings = {}
-_seen = set()
+_written = set()
 _busy = threading.local()
 _last_params = []  # params files in the order in which they were opened, the latest last
 
@@ -32,7 +32,7 @@ def start():
     with open(path, encoding="utf-8") as file:
         _settings.update(json.load(file))
     if _settings["roots"]:
-        sys.addaudithook(_hear)
+        sys.addaudithook(_audit)
     if _settings["keys"]:
         json.loads = _recording(json.loads)
         sys.meta_path.insert(0, _Finder())
@@ -41,9 +41,9 @@ def start():
 
 
 def _note(*what):
-    if what in _seen:
+    if what in _written:
         return
-    _seen.add(what)
+    _written.add(what)
     _busy.now = True
     try:
         with open(_settings["log"], "a", encoding="utf-8", errors="surrogateescape") as log:
@@ -54,7 +54,7 @@ def _note(*what):
         _busy.now = False
 
 
-def _hear(event, arguments):
+def _audit(event, arguments):
     if event not in ("open", "os.listdir", "os.scandir", "sqlite3.connect") or getattr(_busy, "now", False):
         return
     path = arguments[0]

@@ -15,10 +15,10 @@ from dvc_checks import pictures
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
 
 PIPELINE = """stages:
-  judge:
-    cmd: python judge.py
-    deps: [images.npy, judge.py]
-    params: [judge]
+  evaluate:
+    cmd: python evaluate.py
+    deps: [images.npy, evaluate.py]
+    params: [evaluate]
     metrics:
       - reports/metrics.json: {cache: false}
     outs:
@@ -50,13 +50,13 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A commit with 20 wrong predictions of 500; the pipeline need not run to be compared."""
     isolate(monkeypatch, tmp_path / "home")
     project = Project(tmp_path / "project").write(
-        {"dvc.yaml": PIPELINE, "judge.py": "", "params.yaml": "judge:\n  epochs: 5\n  name: a\n"}
+        {"dvc.yaml": PIPELINE, "evaluate.py": "", "params.yaml": "evaluate:\n  epochs: 5\n  name: a\n"}
     )
     numpy.save(project.root / "images.npy", numpy.tile(numpy.eye(8, dtype="uint8"), (EXAMPLES, 1, 1)))
-    return judged(project, list(range(20)))
+    return evaluated(project, list(range(20)))
 
 
-def judged(project: Project, wrong: list[int], **options: list[int]) -> Project:
+def evaluated(project: Project, wrong: list[int], **options: list[int]) -> Project:
     project.write(
         {
             "reports/predictions.csv": table(wrong, **options),
@@ -80,11 +80,11 @@ def test_a_commit_from_before_there_was_a_project_is_compared_as_nothing(project
     found = project.check("compare", before)
     assert found.exit_code == 0
     assert found.output.startswith(f"compare: 2 parameters and 3 metric values moved since {before[:7]}; ")
-    assert "params.yaml  judge.epochs       –      5" in found.output
+    assert "params.yaml  evaluate.epochs       –      5" in found.output
 
 
 def test_a_worse_model_is_found_and_fails_when_asked_to(project: Project) -> None:
-    judged(project, list(range(5, 45)))  # 5 gained, 25 lost
+    evaluated(project, list(range(5, 45)))  # 5 gained, 25 lost
     expected = scipy.stats.binomtest(5, 30).pvalue
     assert expected < 0.001
     found = project.check("compare", "HEAD~1", "--fail-if-worse", "0.01")
@@ -92,7 +92,7 @@ def test_a_worse_model_is_found_and_fails_when_asked_to(project: Project) -> Non
     first = found.output.splitlines()[0]
     assert "accuracy 96.00 % → 92.00 % (−4.00 points)" in first and "more than chance (p = 0.00032)" in first
     assert "got worse by more than chance" in found.stderr
-    assert project.check("compare", "HEAD~1").exit_code == 0  # to look is not to judge
+    assert project.check("compare", "HEAD~1").exit_code == 0  # to look is not to evaluate
     data = json.loads(project.check("compare", "HEAD~1", "--json").output)
     (test,) = data["predictions"]
     (measure,) = test["measures"]
@@ -104,33 +104,33 @@ def test_a_worse_model_is_found_and_fails_when_asked_to(project: Project) -> Non
 
 
 def test_an_equal_model_is_not_called_worse(project: Project) -> None:
-    judged(project, list(range(8, 30)))  # 8 gained, 10 lost
+    evaluated(project, list(range(8, 30)))  # 8 gained, 10 lost
     found = project.check("compare", "HEAD~1", "--fail-if-worse", "0.05")
     assert found.exit_code == 0
     assert "no more than chance (p = 0.81)" in found.output.splitlines()[0]
 
 
 def test_a_better_model_never_fails(project: Project) -> None:
-    judged(project, [])
+    evaluated(project, [])
     found = project.check("compare", "HEAD~1", "--fail-if-worse", "0.05")
     assert found.exit_code == 0
     assert "more than chance (p < 0.0001)" in found.output.splitlines()[0]
 
 
 def test_parameters_and_metrics_are_set_side_by_side(project: Project) -> None:
-    project.write({"params.yaml": "judge:\n  epochs: 6\n  rate: 0.1\n"})
-    judged(project, list(range(19)))
+    project.write({"params.yaml": "evaluate:\n  epochs: 6\n  rate: 0.1\n"})
+    evaluated(project, list(range(19)))
     output = project.check("compare", "HEAD~1").output
     rows = [line.split() for line in output.splitlines()]
-    assert ["params.yaml", "judge.epochs", "5", "6", "+1"] in rows
-    assert ["params.yaml", "judge.rate", "–", "0.1"] in rows
-    assert ["params.yaml", "judge.name", "a", "–"] in rows
+    assert ["params.yaml", "evaluate.epochs", "5", "6", "+1"] in rows
+    assert ["params.yaml", "evaluate.rate", "–", "0.1"] in rows
+    assert ["params.yaml", "evaluate.name", "a", "–"] in rows
     assert ["reports/metrics.json", "test.errors", "20", "19", "−1"] in rows
     assert "train.loss" not in output
 
 
 def test_two_commits_are_compared_whatever_the_workspace_holds(project: Project) -> None:
-    judged(project, list(range(25)))
+    evaluated(project, list(range(25)))
     project.write({"reports/predictions.csv": "broken"})
     found = project.check("compare", "HEAD~1", "HEAD")
     assert "5  " in found.output and "from " in found.output.splitlines()[0]
@@ -138,7 +138,7 @@ def test_two_commits_are_compared_whatever_the_workspace_holds(project: Project)
 
 
 def test_another_test_set_is_said_and_not_tested(project: Project) -> None:
-    judged(project, list(range(100)), actual=[(i + 1) % 10 for i in range(EXAMPLES)])
+    evaluated(project, list(range(100)), actual=[(i + 1) % 10 for i in range(EXAMPLES)])
     found = project.check("compare", "HEAD~1", "--fail-if-worse", "0.05")
     assert found.exit_code == 0
     assert "the actual labels differ, so it is not tested" in found.output
@@ -155,7 +155,7 @@ def test_predictions_that_are_gone_fail_when_asked_to(project: Project) -> None:
 def test_markdown_shows_tables_pictures_and_figures(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judged(project, list(range(2, 21)))
+    evaluated(project, list(range(2, 21)))
     monkeypatch.setenv("GITHUB_REPOSITORY", "someone/something")
     found = project.check("compare", "HEAD~1", "HEAD", "--markdown")
     text = found.output
@@ -174,10 +174,12 @@ def test_markdown_shows_tables_pictures_and_figures(
 
 def test_several_models_are_corrected_for_each_other(project: Project) -> None:
     body = PIPELINE.partition("stages:\n")[2].replace(
-        "cmd: python judge.py", "wdir: ${item.run}\n    cmd: python ../judge.py"
+        "cmd: python evaluate.py", "wdir: ${item.run}\n    cmd: python ../evaluate.py"
     )
-    body = body.replace("[images.npy, judge.py]", "[../judge.py]").replace("    params: [judge]\n", "")
-    pipeline = "stages:\n" + body.replace("  judge:\n", "  judge:\n    matrix: {run: [a, b, c]}\n")
+    body = body.replace("[images.npy, evaluate.py]", "[../evaluate.py]").replace(
+        "    params: [evaluate]\n", ""
+    )
+    pipeline = "stages:\n" + body.replace("  evaluate:\n", "  evaluate:\n    matrix: {run: [a, b, c]}\n")
     project.write({"runs/dvc.yaml": pipeline})
     for run in "abc":
         project.write({f"runs/{run}/reports/predictions.csv": table(list(range(20)))})
@@ -203,7 +205,7 @@ def test_predictions_kept_by_dvc_are_taken_from_its_cache(project: Project) -> N
     project.git("rm", "--quiet", "--cached", "reports/predictions.csv")
     project.write(
         {
-            "judge.py": "import pathlib\nfor n in ('predictions.csv', 'metrics.json', 'figure.png'):\n"
+            "evaluate.py": "import pathlib\nfor n in ('predictions.csv', 'metrics.json', 'figure.png'):\n"
             "  pathlib.Path('reports', n).write_text(pathlib.Path('made', n).read_text())\n"
         }
     )
@@ -211,7 +213,7 @@ def test_predictions_kept_by_dvc_are_taken_from_its_cache(project: Project) -> N
         project.write(
             {"made/predictions.csv": table(wrong), "made/metrics.json": "{}", "made/figure.png": ""}
         )
-        project.write({"params.yaml": f"judge: {len(wrong)}\n"})
+        project.write({"params.yaml": f"evaluate: {len(wrong)}\n"})
         project.repro()
         project.commit()
     for path in (project.root / "reports").iterdir():

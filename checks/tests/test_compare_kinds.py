@@ -20,14 +20,14 @@ from dvc_checks.compare import Columns, read_predictions
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:dvc")
 
 PIPELINE = """stages:
-  judge:
-    cmd: python judge.py
-    deps: [judge.py]
+  evaluate:
+    cmd: python evaluate.py
+    deps: [evaluate.py]
     params: [wrong, name]
     outs:
       - predictions.csv: {cache: false}
 """
-JUDGE = """
+EVALUATE = """
 from ruamel.yaml import YAML
 wrong = YAML(typ="safe").load(open("params.yaml").read())["wrong"]
 rows = [f"{i % 10},{(i + (i < wrong)) % 10}" for i in range(200)]
@@ -47,13 +47,13 @@ def table(header: list[str], rows: list[list[Any]]) -> str:
     return text.getvalue()
 
 
-def judged(project: Project, *arguments: str) -> dict[str, Any]:
+def compared(project: Project, *arguments: str) -> dict[str, Any]:
     return json.loads(project.check("compare", *arguments, "--json").output)
 
 
 def test_experiments_are_revisions_and_are_ranked(isolated: Path) -> None:
     project = Project(isolated / "project").write(
-        {"dvc.yaml": PIPELINE, "judge.py": JUDGE, "params.yaml": "wrong: 30\nname: a\n"}
+        {"dvc.yaml": PIPELINE, "evaluate.py": EVALUATE, "params.yaml": "wrong: 30\nname: a\n"}
     )
     project.repro()
     start = project.commit()
@@ -76,7 +76,7 @@ def test_experiments_are_revisions_and_are_ranked(isolated: Path) -> None:
         for line in project.git("for-each-ref", "--format=%(refname)", "refs/exps").split()
         if "worse" in line
     )
-    assert judged(project, "better", ref)["predictions"][0]["lost"] == list(range(10, 60))
+    assert compared(project, "better", ref)["predictions"][0]["lost"] == list(range(10, 60))
     assert "nothing moved" in project.check("compare", "v1", "workspace").output
     assert "no test" not in project.check("compare", "workspace", "worse").output
     found = project.check("compare", "nobody")
@@ -93,7 +93,7 @@ def test_experiments_are_revisions_and_are_ranked(isolated: Path) -> None:
     assert ranked == ["better", "equal", "worse"]
     assert "wrong 30 → 10" in found.output
     assert "worse: predictions.csv got worse by more than chance" in found.stderr
-    data = judged(project, "--all-experiments")["experiments"]
+    data = compared(project, "--all-experiments")["experiments"]
     alone = [scipy.stats.binomtest(0, moved).pvalue for moved in (20, 1, 30)]
     assert [entry["p"] for entry in data] == pytest.approx(alone)
     assert [entry["p Holm"] for entry in data] == pytest.approx(
@@ -107,8 +107,8 @@ def test_experiments_are_revisions_and_are_ranked(isolated: Path) -> None:
 
 
 OUTPUTS = """stages:
-  judge:
-    cmd: python judge.py
+  evaluate:
+    cmd: python evaluate.py
     outs: [{name}: {{cache: false}}]
 """
 
@@ -136,7 +136,7 @@ def test_numbers_are_compared_as_a_regression(isolated: Path) -> None:
     first = found.output.splitlines()[0]
     assert first.startswith("compare: mean absolute error 0.78945 → 0.57117 (−0.2183) since ")
     assert first.endswith(": more than chance (p < 0.0001)")
-    (test,) = judged(project, "HEAD")["predictions"]
+    (test,) = compared(project, "HEAD")["predictions"]
     absolute, squared = test["measures"]
     assert absolute["before"] == pytest.approx(sum(map(abs, noise)) / 300)
     assert squared["before"] == pytest.approx(sum(e * e for e in noise) / 300)
@@ -148,15 +148,15 @@ def test_numbers_are_compared_as_a_regression(isolated: Path) -> None:
     ]
     reference = scipy.stats.ttest_1samp(losses, 0).confidence_interval()
     assert (low, high) == pytest.approx((reference.low, reference.high), rel=0.1)
-    assert judged(project, "HEAD") == judged(project, "HEAD")  # seeded
+    assert compared(project, "HEAD") == compared(project, "HEAD")  # seeded
     assert project.check("compare", "HEAD", "--fail-if-worse", "0.05").exit_code == 0
-    assert "lost" in judged(project, "HEAD", "--classification")["predictions"][0]
+    assert "lost" in compared(project, "HEAD", "--classification")["predictions"][0]
     project.write({"out.csv": old})
     project.commit()
     project.git("checkout", "-q", "HEAD~1", "--", ".")
     project.write({"out.csv": new.replace("y_true", "actual_number").replace("y_pred", "guess")})
     project.commit("other names")
-    assert judged(project, "HEAD")["predictions"] == []
+    assert compared(project, "HEAD")["predictions"] == []
     project.write({"out.csv": old.replace("y_true", "actual_number").replace("y_pred", "guess")})
     found = project.check(
         "compare", "HEAD", "--actual", "actual_number", "--predicted", "guess", "--fail-if-worse", "0.05"
@@ -210,7 +210,7 @@ def test_a_label_written_as_a_number_is_the_same_label(isolated: Path) -> None:
     project = versions(
         isolated, "out.csv", "actual,predicted\n1,1\n2,1\n", "actual,predicted\n1,1.0\n2,2.0\n"
     )
-    assert judged(project, "HEAD")["predictions"][0]["gained"] == [1]
+    assert compared(project, "HEAD")["predictions"][0]["gained"] == [1]
 
 
 def test_a_table_that_cannot_be_tested_says_why(isolated: Path) -> None:
@@ -221,7 +221,7 @@ def test_a_table_that_cannot_be_tested_says_why(isolated: Path) -> None:
     assert "the actual values differ, so it is not tested" in project.check("compare", "HEAD").output
 
 
-METRICS = "stages:\n  judge:\n    cmd: python judge.py\n    metrics: [m.json: {cache: false}]\n"
+METRICS = "stages:\n  evaluate:\n    cmd: python evaluate.py\n    metrics: [m.json: {cache: false}]\n"
 BEFORE = {"1": 0.90, "2": 0.92, "3": 0.91, "4": 0.93}
 AFTER = {"1": 0.92, "2": 0.95, "3": 0.93, "4": 0.96}
 
@@ -238,7 +238,7 @@ def test_the_same_seeds_are_pairs(isolated: Path) -> None:
     reference = scipy.stats.ttest_rel(list(AFTER.values()), list(BEFORE.values()))
     assert "seeds.accuracy 0.915 → 0.94 (+0.025)" in found.output.splitlines()[0]
     assert "4 seeds, paired" in found.output
-    (test,) = judged(project, "HEAD")["seeds"]
+    (test,) = compared(project, "HEAD")["seeds"]
     (measure,) = test["measures"]
     assert measure["p"] == pytest.approx(reference.pvalue)
     interval = reference.confidence_interval()
@@ -252,7 +252,7 @@ def test_other_seeds_are_two_samples(isolated: Path) -> None:
     found = project.check("compare", "HEAD", "--fail-if-worse", "0.05")
     assert "4 and 5 seeds" in found.output
     assert found.exit_code == 1  # of a loss, more is worse
-    (test,) = judged(project, "HEAD")["seeds"]
+    (test,) = compared(project, "HEAD")["seeds"]
     (measure,) = test["measures"]
     welch = scipy.stats.ttest_ind(other, list(BEFORE.values()), equal_var=False)
     assert measure["p"] == pytest.approx(2 * scipy.stats.t.sf(welch[0], 3))
@@ -280,17 +280,17 @@ def test_stages_of_a_matrix_over_seeds_are_one_sample(isolated: Path) -> None:
     pipeline = """stages:
   train:
     matrix: {kind: [a, b], seed: [1, 2, 3]}
-    cmd: python judge.py ${item.kind} ${item.seed}
+    cmd: python evaluate.py ${item.kind} ${item.seed}
     metrics: ['m/${item.kind}-${item.seed}.json': {cache: false}]
   other:
     foreach: [x, y]
-    do: {cmd: python judge.py, metrics: ['m/${item}.json': {cache: false}]}
+    do: {cmd: python evaluate.py, metrics: ['m/${item}.json': {cache: false}]}
 """
     files = {f"m/{kind}-{seed}.json": f'{{"f1": 0.{seed}}}' for kind in "ab" for seed in (1, 2, 3)}
     project = Project(isolated / "project").write({"dvc.yaml": pipeline, **files, "m/x.json": '{"f1": 0.5}'})
     project.commit()
     project.write({f"m/a-{seed}.json": f'{{"f1": 0.{seed}{seed}}}' for seed in (1, 2, 3)})
-    tests = {test["metric"]: test for test in judged(project, "HEAD")["seeds"]}
+    tests = {test["metric"]: test for test in compared(project, "HEAD")["seeds"]}
     assert set(tests) == {"train@a-*: f1", "train@b-*: f1"}
     (measure,) = tests["train@a-*: f1"]["measures"]
     assert (measure["before"], measure["after"]) == pytest.approx((0.2, 0.22))

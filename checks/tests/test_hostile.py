@@ -369,11 +369,11 @@ def test_nothing_of_a_foreign_repository_is_executed(project: Project, tmp_path:
             done = subprocess.run(
                 [program, *command], cwd=project.root, capture_output=True, text=True, timeout=100
             )
-            status, told = done.returncode, done.stderr
+            status, message = done.returncode, done.stderr
         else:
             found = project.check(*command)
-            status, told = found.exit_code, found.stderr
-        assert status in (0, 1, 2) and "Traceback" not in told, told
+            status, message = found.exit_code, found.stderr
+        assert status in (0, 1, 2) and "Traceback" not in message, message
         assert not sprung.exists(), command
     subprocess.run(
         ["git", "status"], cwd=project.root, capture_output=True

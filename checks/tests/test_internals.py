@@ -202,11 +202,11 @@ PARTS: dict[str, tuple[Callable[[pipeline.Pipeline], Any], Any]] = {
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_part_of_dvc_is_as_it_is_used(project: pipeline.Pipeline, part: str) -> None:
-    look, expected = PARTS[part]
+    use, expected = PARTS[part]
     if callable(expected):
         expected = expected(project)
     try:
-        found = look(project)
+        found = use(project)
     except (AttributeError, ImportError, TypeError, KeyError) as error:
         pytest.fail(f"DVC {dvc.__version__} has another {part}: {type(error).__name__}: {error}")
     assert found == expected, f"DVC {dvc.__version__} has another {part}"

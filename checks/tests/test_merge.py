@@ -239,7 +239,7 @@ def dropped_rightly(project: Project, revisions: list[str]) -> set[str]:
     return missing
 
 
-def judged(project: Project) -> dict[str, str]:
+def lock_findings(project: Project) -> dict[str, str]:
     """What `lock` finds, by stage."""
     lines = project.check("lock").output.splitlines()[1:]
     return dict(line.strip().split(": ", 1) for line in lines if ": " in line and "note:" not in line)
@@ -253,10 +253,10 @@ def hold(folder: Path, seed: int) -> tuple[int, int]:
         assert project.git("rev-parse", "HEAD:dvc.lock") in sides
         return 0, 0
     missing = dropped_rightly(project, revisions)
-    findings = judged(project)
+    found = lock_findings(project)
     if entries_of(project):
-        assert set(findings) == missing
-        assert all(reason.startswith("is not in dvc.lock") for reason in findings.values()), findings
+        assert set(found) == missing
+        assert all(reason.startswith("is not in dvc.lock") for reason in found.values()), found
     return len(missing), len(entries_of(project))
 
 
@@ -387,7 +387,7 @@ def test_a_change_above_drops_what_is_below(chain: Project) -> None:
     assert "merge: dvc.lock: 1 from both, 1 from theirs; `dvc repro` reruns 1 stage" in merged.stdout
     assert set(entries_of(chain)) == {"a", "c"}
     assert entries_of(chain)["a"]["outs"][0]["md5"] == hashlib.md5(b"A").hexdigest()
-    assert list(judged(chain)) == ["b"]
+    assert list(lock_findings(chain)) == ["b"]
 
 
 def test_a_change_above_that_changed_no_output_drops_nothing(chain: Project) -> None:

@@ -21,23 +21,23 @@ def test_deps_finds_what_is_right_for_the_project(
     layout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     isolate(monkeypatch, tmp_path / "home")
-    told = YAML(typ="safe").load(layout)
-    project = Project(tmp_path / "project").write(told["files"])
+    described = YAML(typ="safe").load(layout)
+    project = Project(tmp_path / "project").write(described["files"])
     for script in project.root.glob("**/*.sh"):
         script.chmod(0o755)
     project.commit()
     loaded = pipeline.load(project.root)
-    verdicts = deps.judge(loaded, loaded.stages)
+    verdicts = deps.compare(loaded, loaded.stages)
     found = {
         verdict.stage.name: {
             key: values for key in ("missing", "needless") if (values := getattr(verdict, key))
         }
         for verdict in verdicts
     }
-    assert found == told["stages"]
+    assert found == described["stages"]
     assert not any(verdict.absent for verdict in verdicts)
     notes = [note for verdict in verdicts for note in verdict.notes if "is listed as a whole" not in note]
-    expected = told.get("notes", [])
+    expected = described.get("notes", [])
     for part in expected:
         assert any(part in note for note in notes), (part, notes)
     assert all(any(part in note for part in expected) for note in notes), notes

@@ -25,7 +25,7 @@ FILES = {
         values[1, 2] += noise() / 8
         numpy.savez("model.npz", weights=values, bias=numpy.zeros(2))
         """,
-    "judge.py": """
+    "evaluate.py": """
         import json, pathlib, numpy
         weights = numpy.load("model.npz")["weights"]
         accuracy = 0.9 + (weights.sum() - 66) / 1000
@@ -39,9 +39,9 @@ FILES = {
             cmd: PYTHONPATH=. python make.py
             deps: [lib/__init__.py, lib/noise.py, make.py, rows.csv]
             outs: [model.npz]
-          judge:
-            cmd: python judge.py
-            deps: [judge.py, model.npz]
+          evaluate:
+            cmd: python evaluate.py
+            deps: [evaluate.py, model.npz]
             metrics:
               - metrics.json: {cache: false}
             outs:
@@ -100,7 +100,7 @@ def test_a_pipeline_that_does_not_repeat_says_where_it_begins_and_by_how_much(
     assert "  make: model.npz (its inputs were the same)" in output
     assert "weights: largest difference 0.25, at [1, 2]: 6 became 6.25; 1 of 12 values differ" in output
     assert "bias" not in output
-    assert "  judge: metrics.json (its inputs differed already)" in output
+    assert "  evaluate: metrics.json (its inputs differed already)" in output
     assert "test.accuracy 0.9 became 0.90025 (+0.00025)" in output
     assert "column p: 1 value differs, largest difference 0.000" in output
     assert "page.html" in output and "the first difference is in line 1" in output

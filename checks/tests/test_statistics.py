@@ -156,13 +156,13 @@ def test_the_bootstrap_covers_the_truth_for_errors_of_many_shapes(
 ) -> None:
     monkeypatch.setattr(statistics, "RESAMPLES", 399)
     trials = 800
-    room = 2 * (0.05 * 0.95 / trials) ** 0.5
+    tolerance = 2 * (0.05 * 0.95 / trials) ** 0.5
     found = [
         bootstrap_covers(shape, loss, examples, trials) for shape in ("normal", "laplace", "heavy", "even")
     ]
-    assert min(held for held, _ in found) >= 0.95 - room
-    assert numpy.mean([held for held, _ in found]) >= 0.95 - room / 2
-    assert max(alarms for _, alarms in found) <= 0.05 + room
+    assert min(held for held, _ in found) >= 0.95 - tolerance
+    assert numpy.mean([held for held, _ in found]) >= 0.95 - tolerance / 2
+    assert max(alarms for _, alarms in found) <= 0.05 + tolerance
 
 
 def test_the_bootstrap_is_seeded_and_agrees_with_student_on_many_normal_examples() -> None:
@@ -211,16 +211,16 @@ def samples_cover(function: str, sizes: tuple[int, int], spread: float, trials: 
 
 @pytest.mark.parametrize("trials", [600, pytest.param(30000, marks=pytest.mark.slow)])
 def test_intervals_of_a_few_seeds_cover_the_truth_whatever_their_spread(trials: int) -> None:
-    room = 3 * (0.05 * 0.95 / trials) ** 0.5
+    tolerance = 3 * (0.05 * 0.95 / trials) ** 0.5
     found = [
         samples_cover("independent_samples", sizes, spread, trials)
         for sizes in ((2, 2), (2, 10), (3, 3), (3, 5), (5, 10))
         for spread in (0.1, 1.0, 5.0)
     ]
     found += [samples_cover("paired_samples", (n, n), 1.0, trials) for n in (2, 3, 5)]
-    assert min(held for held, _ in found) >= 0.95 - room
+    assert min(held for held, _ in found) >= 0.95 - tolerance
     assert numpy.mean([held for held, _ in found]) >= 0.95
-    assert max(alarms for _, alarms in found) <= 0.05 + room
+    assert max(alarms for _, alarms in found) <= 0.05 + tolerance
 
 
 def test_the_rate_of_false_alarms_of_mcnemar_and_of_holm() -> None:

@@ -30,7 +30,7 @@ from mnistcore.errors import InputError
 
 PIECE = 1 << 18  # bytes; what has to arrive within Patience.piece
 MOST_REDIRECTS = 5
-MOST_SAID = 60  # characters of what a server says of itself
+LONGEST_REASON = 60  # characters of what a server says of itself
 SPARE = 1 << 18  # bytes that gzip data, or an archive, may be longer than what is in them
 Kind = TypeVar("Kind", bound=BaseException)
 SCRATCH = ".npm-"  # begins the name of the folder, inside the one to fill, that npm may write to
@@ -213,15 +213,15 @@ def _response(url: str, patience: Patience, given_up: threading.Event) -> Iterat
             request = session.prepare_request(
                 requests.Request("GET", url, headers={"Accept-Encoding": "identity"})
             )
-            asked = request.url or ""
-            if why := urls.refusal(asked):  # as it is really asked for
+            address = request.url or ""
+            if why := urls.refusal(address):  # as it is really asked for
                 raise SourceError(why, hopeless=True)
-            plain = urlsplit(asked).scheme == "http"  # to this machine, so never by a proxy
-            settings: dict[str, Any] = {**session.merge_environment_settings(asked, {}, True, None, None)}
+            plain = urlsplit(address).scheme == "http"  # to this machine, so never by a proxy
+            settings: dict[str, Any] = {**session.merge_environment_settings(address, {}, True, None, None)}
             if plain:
                 settings["proxies"] = {}
             # By the adapter: the session would prepare to follow a redirect before we have looked at it.
-            answer = session.get_adapter(asked).send(
+            answer = session.get_adapter(address).send(
                 request, timeout=(patience.connect, patience.piece), **settings
             )
             with answer:
@@ -234,7 +234,7 @@ def _response(url: str, patience: Patience, given_up: threading.Event) -> Iterat
                         raise SourceError(why, hopeless=True)
                     url = target
                     continue
-                status = f"answers {answer.status_code} {_said(answer.reason)}".rstrip()
+                status = f"answers {answer.status_code} {_printable(answer.reason)}".rstrip()
                 if answer.status_code in (403, 404, 410):
                     raise _NotThere(status)
                 if answer.status_code != 200:
@@ -248,9 +248,9 @@ def _response(url: str, patience: Patience, given_up: threading.Event) -> Iterat
     raise SourceError(f"redirects more than {MOST_REDIRECTS} times", hopeless=True)
 
 
-def _said(reason: str | None) -> str:
+def _printable(reason: str | None) -> str:
     """What a server says, as far as it is short and printable."""
-    return "".join(letter for letter in (reason or "")[:MOST_SAID] if letter.isprintable())
+    return "".join(letter for letter in (reason or "")[:LONGEST_REASON] if letter.isprintable())
 
 
 def _as_source_error(error: Exception, patience: Patience) -> Exception:
@@ -327,7 +327,7 @@ class _Npm:
             raise
         except Exception as error:  # a damaged header can fail in any way that tarfile did not think of
             raise SourceError(
-                f"damaged archive ({_said(str(error)) or type(error).__name__})", hopeless=True
+                f"damaged archive ({_printable(str(error)) or type(error).__name__})", hopeless=True
             ) from None
         raise SourceError(f"has no {wanted}")
 

@@ -7,6 +7,7 @@ weights, to rounding.
 """
 
 import math
+import threading
 import warnings
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -22,16 +23,18 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, BaseOptimizer, SGDOptimizer
 from sklearn.utils import shuffle
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from mnistcore.engine import shared_memory
-from mnistcore.engine.division import Division
+from mnistcore.engine.division import Division, evenly
 from mnistcore.engine.evaluator import Evaluator
 from mnistcore.engine.single_example import SingleExampleStepper
 from mnistcore.engine.stepper import Draws, Stepper
 from mnistcore.engine.team import Team
 from mnistcore.engine.update import Descent, UpdateRule
 from mnistcore.errors import InputError
+from mnistcore.network.losses import LOSSES
 from mnistcore.network.network import Dense, Network
 from mnistcore.training.augmentation import Augmentation, Augmenter
 from mnistcore.training.optimizers import SGD, Adam, Momentum, Nesterov
@@ -39,7 +42,7 @@ from mnistcore.training.run import augmentation, draw_masks
 from mnistcore.training.schedules import Schedule
 
 ACTIVATIONS = {"identity": "identity", "logistic": "sigmoid", "tanh": "tanh", "relu": "relu"}
-LOSSES = {"softmax": ("softmax", "cross-entropy"), "logistic": ("sigmoid", "binary-cross-entropy")}
+OUTPUTS = {"softmax": ("softmax", "cross-entropy"), "logistic": ("sigmoid", "binary-cross-entropy")}
 STEPS = 64  # from one evaluation of the losses to the next
 # Multiplications of a step that several workers share unasked, and how many workers at most.
 WORTH_SHARING, MOST_WORKERS = 1 << 21, 4
@@ -56,13 +59,16 @@ class _Optimizer:
     schedule : scikit-learn's, for how the learning rate changes from epoch to epoch, and when that ends
     rule : how a gradient moves the parameters
     slots : (slots, P) its memory; None before the first step
-    steps : done so far
+    steps, epochs : done so far
+    clean_loss : after the last epoch, without dropout; inf if no schedule goes by it
     """
 
     schedule: BaseOptimizer
     rule: UpdateRule
     slots: np.ndarray | None = None
     steps: int = 0
+    epochs: int = 0
+    clean_loss: float = math.inf
 
     @property
     def learning_rate(self) -> float:
@@ -73,13 +79,15 @@ class MLPClassifier(neural_network.MLPClassifier):
     """A multi-layer perceptron, in place of `sklearn.neural_network.MLPClassifier` and faster.
 
     All parameters, attributes and methods of that class mean here what they mean there, except that
-    `solver="lbfgs"` is refused (so `max_fun`, which is of that solver, has no effect). It has these parameters
-    besides.
+    `solver="lbfgs"` is refused (so `max_fun`, which is of that solver, has no effect), that training ends with the
+    epoch in which the loss is no finite number, and that with `warm_start` and `early_stopping` a second fit leaves
+    the best weights of the first as they are, until it finds better ones. It has these parameters besides.
 
     Parameters
     ----------
     precision : {"float32", "float64"}, default=None
-        What to compute in. None: in that of X, and in float64 if X is neither.
+        What to compute in. None: in that of X, and in float64 if X is neither. The weights keep theirs where
+        training goes on from them (`warm_start`, `partial_fit`).
 
     drop_rate : float or array-like of shape (n_layers - 2,), default=0.0
         The part of the units of each hidden layer that is dropped in training (inverted dropout), in [0, 1).
@@ -89,13 +97,16 @@ class MLPClassifier(neural_network.MLPClassifier):
 
     schedule : of mnistcore.training.schedules, default=None
         What the learning rate is multiplied by over the `max_iter` epochs, with either solver, on top of what
-        `learning_rate` does to it.
+        `learning_rate` does to it. Each call of `partial_fit` is the next epoch.
 
     workers : int, default=None
-        Processes that share the work of each step. With 1, the work is done in the calling process, and matrix
-        products take as many threads as the process allows BLAS. With several, forked from the calling process,
-        each takes one thread. None: as many as BLAS may take threads, up to 4, where a step is long enough to
-        share. Where processes cannot be forked safely, one does the work.
+        Processes that share the work of each step; they change the weights by rounding alone. With 1, the work is
+        done in the calling process, and matrix products take as many threads as the process allows BLAS. With
+        several, forked from the calling process, each takes one thread. None: as many as BLAS may take threads, up
+        to 4, where a step is long enough to share and no other thread of Python runs. (A fork waits for BLAS to end
+        what it does in another thread, and may wait for ever. In a notebook, whose kernel has threads that only wait
+        for input, ask for several.) In any thread but the main one, and where processes cannot be forked, one does
+        the work. With `drop_rate` or `augmentation`, 4 is the most.
 
     Examples
     --------
@@ -185,8 +196,9 @@ class MLPClassifier(neural_network.MLPClassifier):
 
         Of two classes it has one output, the probability of the second.
         """
+        check_is_fitted(self, "coefs_")
         *hidden, last = (len(intercepts) for intercepts in self.intercepts_)
-        output, loss = LOSSES[self.out_activation_]
+        output, loss = OUTPUTS[self.out_activation_]
         rates = np.broadcast_to(self.drop_rate, len(hidden)).tolist()
         activation = ACTIVATIONS[self.activation]
         layers = [
@@ -211,10 +223,16 @@ class MLPClassifier(neural_network.MLPClassifier):
                 "MLPClassifier: drop_rate should be a number in [0, 1), or one for each of the "
                 f"{len(hidden)} hidden layers, is {self.drop_rate!r}"
             )
+        if isinstance(self.schedule, type):
+            raise Unsupported(f"MLPClassifier: schedule should be made, such as {self.schedule.__name__}(…)")
 
     def _validate_input(self, X, y, incremental, reset):
         checked: Any = super()._validate_input(X, y, incremental, reset)  # scikit-learn has no types
         X, y = checked
+        if self.augmentation is not None and math.isqrt(X.shape[1]) ** 2 != X.shape[1]:
+            raise Unsupported(
+                f"MLPClassifier: augmentation distorts square images, and {X.shape[1]} features make none"
+            )
         if self.precision is not None:
             X = X.astype(self.precision, copy=False)
         return X, y
@@ -232,7 +250,7 @@ class MLPClassifier(neural_network.MLPClassifier):
             X, X_val, y, y_val, sample_weight, weight_val = split
         epochs = _Epochs(self, X, y, sample_weight)
         restricted = threadpool_limits(1, "blas") if epochs.team.workers > 1 else nullcontext()
-        self.n_iter_ = 0
+        self.n_iter_, diverged = 0, False
         # The forward pass of each score reads the parameters where they are trained.
         self.coefs_ = [layer.weights for layer in epochs.network.layers]
         self.intercepts_ = [layer.biases for layer in epochs.network.layers if layer.biases is not None]
@@ -245,6 +263,7 @@ class MLPClassifier(neural_network.MLPClassifier):
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=4)
         else:
+            diverged = not math.isfinite(self.loss_)
             if self.n_iter_ == self.max_iter and not self._converged and not incremental:
                 warnings.warn(
                     f"Stochastic Optimizer: Maximum iterations ({self.max_iter}) reached and the optimization "
@@ -257,6 +276,18 @@ class MLPClassifier(neural_network.MLPClassifier):
         self.intercepts_ = [biases.copy() for biases in self.intercepts_]
         if self.early_stopping:
             self.coefs_, self.intercepts_ = self._best_coefs, self._best_intercepts
+        if diverged:
+            if not self.early_stopping:
+                raise ValueError(
+                    "Solver produced non-finite parameter weights. The input data may contain large values and need "
+                    "to be preprocessed."
+                )
+            warnings.warn(
+                f"Stochastic Optimizer: the loss became {self.loss_} in epoch {self.n_iter_}, and training ended; "
+                "the weights are those of the best validation score before.",
+                ConvergenceWarning,
+                stacklevel=4,
+            )
 
     def _new_optimizer(self) -> _Optimizer:
         rate = self.learning_rate_init
@@ -304,7 +335,6 @@ class MLPClassifier(neural_network.MLPClassifier):
             self._converged = self._optimizer.schedule.trigger_stopping(message, self.verbose)
             if not self._converged:
                 self._no_improvement_count = 0
-        # No number becomes a number again; scikit-learn's own check of the weights tells the user.
         return self._converged or incremental or self.n_iter_ == self.max_iter or not math.isfinite(loss)
 
 
@@ -326,28 +356,32 @@ class _Epochs:
 
         plain = isinstance(optimizer.rule, SGD) and not estimator.alpha
         single = self.size == 1 and plain
-        workers = estimator.workers or _usual_workers(self.size * len(network.parameters))
-        division = Division(network, self.size, 1 if single else workers)
+        workers = _workers(estimator.workers, self.size * len(network.parameters))
+        # Each shard and part has random numbers of its own, so where some are drawn, workers may not decide how many.
+        draws = estimator.augmentation is not None or np.any(estimator.drop_rate)
+        division = Division(network, self.size, 1 if single else MOST_WORKERS if draws else workers)
         self.team = Team(min(workers, division.shards))
         self.network = network = network if self.team.workers == 1 else shared_memory.shared(network)
         weighted = weights is not None
         descent = Descent(optimizer.rule, l2=estimator.alpha, weighted=weighted, l2_reduced=True)
-        seed = self._seed()
-        draws = Draws(draw_masks(network, division, seed), augmentation(self._augmenter(), division, seed))
-        stepper = SingleExampleStepper if single else Stepper
-        self.stepper = stepper(network, self.X, division, descent, self.team, self.group, draws)
+        # It names the draws that scikit-learn does not make; its own are as if there were none.
+        seed = int(estimator._random_state.randint(2**31)) if draws else 0
+        self.stepper = (_SingleExampleStepper if single else _Stepper)(
+            network, self.X, division, descent, self.team, self.group,
+            Draws(draw_masks(network, division, seed), augmentation(self._augmenter(), division, seed)),
+        )  # fmt: skip
         if optimizer.slots is not None:
             self.stepper.update.slots[...] = optimizer.slots
         self.stepper.update.steps = optimizer.steps
-        self.clean_loss, self.evaluator = math.inf, Evaluator(self.team, division.shards)
+        self.evaluator = Evaluator(self.team, division.shards)
         # Of the examples of the epoch, in its order; and of its steps, in shares of the shards.
         self.losses = shared_memory.zeros((count,), network.precision)
-        self.correct = shared_memory.zeros((count,), bool)
         self.squares = shared_memory.zeros((len(starts), division.shards), np.float64)
         self.decaying = [
             [network.parameters[block.start : block.biases] for block in blocks] for blocks in division.blocks
         ]
-        self.order: Any = np.arange(count)
+        self.order = shared_memory.zeros((count,), np.intp)
+        self.order[:] = np.arange(count)
 
     def _batch_size(self, count: int) -> int:
         size = self.estimator.batch_size
@@ -358,30 +392,22 @@ class _Epochs:
                 "Got `batch_size` less than 1 or larger than sample size. It is going to be clipped",
                 stacklevel=6,
             )
-        return min(size, count)
+        return min(max(size, 1), count)
 
     def _augmenter(self):
         if self.estimator.augmentation is None:
             return None
-        features = self.X.shape[1]
-        side = math.isqrt(features)
-        if side * side != features:
-            raise Unsupported(
-                f"MLPClassifier: augmentation distorts square images, and {features} features make none"
-            )
+        side = math.isqrt(self.X.shape[1])
         return partial(Augmenter, self.estimator.augmentation, (side, side), self.network.precision)
-
-    def _seed(self) -> int:
-        """Names the draws that scikit-learn does not make; its own are as if there were none."""
-        if self.estimator.augmentation is None and not np.any(self.estimator.drop_rate):
-            return 0
-        return int(self.estimator._random_state.randint(2**31))
 
     def run(self) -> float:
         """Go through the examples once: the mean loss, with the decay in it, of the weights that each step met."""
         estimator, stepper, size = self.estimator, self.stepper, self.size
         if estimator.shuffle:
-            self.order = shuffle(self.order, random_state=estimator._random_state)
+            # Another thread may draw from the same numbers meanwhile, and a fork would not notice.
+            if self.team.leads:
+                self.order[:] = shuffle(self.order, random_state=estimator._random_state)
+            self.team.barrier()
         number, count = len(estimator.loss_curve_) + 1, len(self.order)
         for first in range(0, count, self.group * size):
             rows = self.order[first : first + self.group * size]
@@ -391,12 +417,15 @@ class _Epochs:
                 if estimator.alpha:
                     self._square(step)
                 weights = None if self.weights is None else self.weights[chosen]
+                if weights is not None and not weights.sum():
+                    raise ZeroDivisionError("Weights sum to zero, can't be normalized")
                 stepper.step(chosen, self._rate(step), (number, step), weights)
-            place = slice(first, first + len(rows))
-            stepper.evaluate(self.losses[place], self.correct[place])
+            stepper.write_losses(self.losses[first : first + len(rows)])
         estimator.t_ += count
+        optimizer = estimator._optimizer
+        optimizer.epochs += 1
         if estimator.schedule is not None and estimator.schedule.needs_clean_loss:
-            self.clean_loss, _ = self.evaluator.evaluate(self.network, self.X, self.targets)
+            optimizer.clean_loss, _ = self.evaluator.evaluate(self.network, self.X, self.targets)
         return self._loss()
 
     def _square(self, step: int) -> None:
@@ -404,22 +433,16 @@ class _Epochs:
             self.squares[step, shard] = sum(np.dot(weights, weights) for weights in self.decaying[shard])
 
     def _rate(self, step: int) -> float:
-        estimator = self.estimator
-        rate = estimator._optimizer.learning_rate
+        estimator, optimizer = self.estimator, self.estimator._optimizer
         if estimator.schedule is None:
-            return rate
-        progress = estimator.n_iter_ + (step + 0.5) / len(self.starts)
-        return rate * estimator.schedule.multiplier(progress, estimator.max_iter, self.clean_loss)
+            return optimizer.learning_rate
+        progress = optimizer.epochs + (step + 0.5) / len(self.starts)
+        multiplier = estimator.schedule.multiplier(progress, estimator.max_iter, optimizer.clean_loss)
+        return optimizer.learning_rate * multiplier
 
     def _loss(self) -> float:
         """scikit-learn's: the mean over the epoch of each batch's weighted mean, to which the decay is added."""
-        losses = self.losses.astype(np.float64)
-        if self.estimator.n_outputs_ == 1 or self.estimator.out_activation_ == "softmax":
-            tiny = np.finfo(self.network.precision).eps
-            losses = losses.clip(
-                -math.log1p(-tiny), -math.log(tiny)
-            )  # it keeps probabilities so far from 0 and 1
-        totals = self.sizes
+        losses, totals = self.losses.astype(np.float64), self.sizes
         if self.weights is not None:
             weights = self.weights[self.order]
             losses, totals = losses * weights, np.add.reduceat(weights, self.starts)
@@ -431,9 +454,40 @@ class _Epochs:
         return self.stepper.update.slots.copy(), self.stepper.update.steps
 
 
-def _usual_workers(multiplications: int) -> int:
-    """As many as BLAS may take threads, which scikit-learn's own would; so whoever limits those limits these."""
-    if multiplications < WORTH_SHARING:
+class _Stepper(Stepper):
+    """Finds the losses that scikit-learn does: of probabilities that it keeps a little away from 0 and 1."""
+
+    def write_losses(self, losses: np.ndarray) -> None:
+        """Write each example's loss of the group so far, (n,), as its step met it; each worker finds a share."""
+        size, activation = self._division.batch_size, self.network.layers[-1].dense.activation
+        shares, tiny = evenly(self._begun, self._division.shards), np.finfo(self.network.precision).eps
+        for steps in (shares[shard] for shard in self._shards):
+            place = slice(steps.start * size, min(steps.stop * size, len(losses)))
+            z, targets, _ = self._workspace.outputs_of_steps(steps)
+            if activation == "sigmoid":  # of each label
+                np.clip(z, math.log(tiny), -math.log(tiny), out=z)
+            found = LOSSES[self.network.loss].losses(z, targets, activation)
+            if activation == "softmax":
+                np.clip(found, -math.log1p(-tiny), -math.log(tiny), out=found)
+            losses[place] = found[: place.stop - place.start]
+        self._team.barrier()
+
+
+class _SingleExampleStepper(_Stepper, SingleExampleStepper):
+    """The same for batches of one example."""
+
+
+def _workers(asked: int | None, multiplications: int) -> int:
+    """How many share a step; unasked as many as BLAS may take threads, so that whoever limits those limits these.
+
+    Only the main thread forks: a limit to BLAS's threads is the whole process's, and two fits at a time would not
+    find it as it was.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return 1
+    if asked is not None:
+        return asked
+    if multiplications < WORTH_SHARING or threading.active_count() > 1:
         return 1
     threads = [found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"]
     return min(max(threads, default=1), MOST_WORKERS)

@@ -32,7 +32,7 @@ HELD_OUT = 10_000  # further training images, which choose the threshold
 ALARMS = 0.015
 FEWEST = 50  # images to fit it; with fewer nothing is unfamiliar
 UNITS = 2048  # of the hidden layers at most, the last ones
-JUDGE = (Dense(64), Dense(1, "sigmoid"))  # the layers that give the probability of a mark
+CLASSIFIER = (Dense(64), Dense(1, "sigmoid"))  # the layers that give the probability of a mark
 LESSONS = 100_000  # images and marks that it is shown in training, again and again if there are fewer
 BATCH, RATE, MOMENTUM = 128, 0.1, 0.9
 
@@ -43,11 +43,11 @@ class Familiarity:
 
     Attributes
     ----------
-    judge : takes hidden activations, gives the probability of a mark; the threshold is in its last bias
+    classifier : takes hidden activations, gives the probability of a mark; the threshold is in its last bias
     network : the SHA-256 of the parameters of the network it belongs to
     """
 
-    judge: Network
+    classifier: Network
     network: str
 
     def score(self, network: Network, images: np.ndarray) -> np.ndarray:
@@ -55,11 +55,11 @@ class Familiarity:
 
         It is the logarithm of the odds that it is a mark, less the threshold.
         """
-        return np.concatenate([_odds(self.judge, hidden) for hidden in _hidden(network, images)])
+        return np.concatenate([_odds(self.classifier, hidden) for hidden in _hidden(network, images)])
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it to a file that `load` reads, whole or not at all."""
-        save_arrays(path, {"parameters": self.judge.parameters, "network": np.array(self.network)})
+        save_arrays(path, {"parameters": self.classifier.parameters, "network": np.array(self.network)})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], network: Network) -> "Familiarity":
@@ -73,26 +73,26 @@ class Familiarity:
         if str(stored["network"]) != digest(network):
             raise InputError(f"{path}: is of another network than models/model.npz; run plot again")
         found = nothing_unfamiliar(network)
-        if stored["parameters"].shape != found.judge.parameters.shape:
-            count = found.judge.parameters.size
+        if stored["parameters"].shape != found.classifier.parameters.shape:
+            count = found.classifier.parameters.size
             raise InputError(
                 f"{path}: has {stored['parameters'].size:,} parameters, and should have {count:,}"
             )
-        found.judge.parameters[...] = stored["parameters"]
+        found.classifier.parameters[...] = stored["parameters"]
         return found
 
 
 def nothing_unfamiliar(network: Network) -> Familiarity:
     """Where nothing could be learnt: every score is −1."""
     units = sum(layer.units for layer in network.layers[:-1]) or network.features
-    judge = Network(min(units, UNITS), JUDGE, "binary-cross-entropy")
-    cast("np.ndarray", judge.layers[-1].biases)[0] = -1
-    return Familiarity(judge, digest(network))
+    classifier = Network(min(units, UNITS), CLASSIFIER, "binary-cross-entropy")
+    cast("np.ndarray", classifier.layers[-1].biases)[0] = -1
+    return Familiarity(classifier, digest(network))
 
 
 @np.errstate(all="ignore")  # what is not finite is looked for
 def fit(network: Network, normalizer: Normalizer, images: np.ndarray) -> Familiarity:
-    """Fit the judge to the first training images and to marks, the threshold to the images after them.
+    """Fit the classifier to the first training images and to marks, the threshold to the images after them.
 
     Where no way is known to frame a mark as the data set would, where there are too few images, and where the
     network's activations are no numbers to learn from, nothing is unfamiliar.
@@ -107,22 +107,24 @@ def fit(network: Network, normalizer: Normalizer, images: np.ndarray) -> Familia
         return found
     pictures = normalizer.transform(marks(fitted // 4, how, stream(0, "marks")))
     hidden = np.concatenate([*_hidden(network, images[:fitted]), *_hidden(network, pictures)])
-    size = float(np.sqrt(np.vdot(hidden, hidden) / hidden.size))  # the judge learns on a scale of its own
+    size = float(
+        np.sqrt(np.vdot(hidden, hidden) / hidden.size)
+    )  # the classifier learns on a scale of its own
     if not (np.isfinite(size) and size):
         return found
     hidden /= size
-    judge = nothing_unfamiliar(network).judge.initialize(stream(0, "familiarity"))
-    _train(judge, hidden, np.repeat(np.array([0, 1], np.float32), [fitted, len(pictures)])[:, None])
-    judge.layers[0].weights[...] /= size
-    fresh = Familiarity(judge, digest(network))
+    classifier = nothing_unfamiliar(network).classifier.initialize(stream(0, "familiarity"))
+    _train(classifier, hidden, np.repeat(np.array([0, 1], np.float32), [fitted, len(pictures)])[:, None])
+    classifier.layers[0].weights[...] /= size
+    fresh = Familiarity(classifier, digest(network))
     scores = fresh.score(network, images[fitted : fitted + HELD_OUT])
     if not np.isfinite(scores).all():
         return found
-    cast("np.ndarray", judge.layers[-1].biases)[0] -= max(np.quantile(scores, 1 - ALARMS), 0)
+    cast("np.ndarray", classifier.layers[-1].biases)[0] -= max(np.quantile(scores, 1 - ALARMS), 0)
     return fresh
 
 
-def _train(judge: Network, hidden: np.ndarray, is_mark: np.ndarray) -> None:
+def _train(classifier: Network, hidden: np.ndarray, is_mark: np.ndarray) -> None:
     """Descend the cross-entropy by steps with Nesterov's momentum, whose rate falls as a cosine does.
 
     By the textbook, not by mnistcore.training: a report that is drawn, and `predict`, have no need of all that.
@@ -132,22 +134,22 @@ def _train(judge: Network, hidden: np.ndarray, is_mark: np.ndarray) -> None:
     hidden : (N, units) float32
     is_mark : (N, 1) float32, 0 or 1
     """
-    layers = [Layer(one.weights, one.biases, one.dense.activation) for one in judge.layers]
+    layers = [Layer(one.weights, one.biases, one.dense.activation) for one in classifier.layers]
     memories = [np.zeros((2, *array.shape), array.dtype) for array in trained(layers)]
     random, steps = stream(0, "familiarity batches"), LESSONS // BATCH
     rounds = -(-steps * BATCH // len(hidden))
     order = np.concatenate([random.permutation(len(hidden)) for _ in range(rounds)])
 
-    def descend(p: np.ndarray, g: np.ndarray, memory: np.ndarray, t: int) -> None:
+    def step(p: np.ndarray, g: np.ndarray, memory: np.ndarray, t: int) -> None:
         nesterov(p, g, memory, t, RATE / 2 * (1 + math.cos(math.pi * (t - 1) / steps)), MOMENTUM)
 
     batches = order[: steps * BATCH].reshape(steps, BATCH)
-    epoch(layers, hidden, is_mark, batches, descend, memories, loss=judge.loss)
+    epoch(layers, hidden, is_mark, batches, step, memories, loss=classifier.loss)
 
 
-def _odds(judge: Network, hidden: np.ndarray) -> np.ndarray:
+def _odds(classifier: Network, hidden: np.ndarray) -> np.ndarray:
     """(N, units) to (N,): the logarithm of the odds that it is a mark."""
-    first, last = judge.layers
+    first, last = classifier.layers
     return (np.maximum(hidden @ first.weights + first.biases, 0) @ last.weights + last.biases)[:, 0]
 
 

@@ -172,8 +172,8 @@ def _drawn(strokes: np.ndarray, many: np.ndarray, pens: np.ndarray, how: Frame) 
     low, high, total = (of.reduceat(points, firsts, axis=1) for of in (np.minimum, np.maximum, np.add))
     scale = (how.box - pens) / np.maximum((high - low).max(axis=0), 1e-6)
     centre = (total / (many * POINTS) - low) * scale
-    room = np.maximum(shape[:, None] - (high - low) * scale - pens, 0)
-    corner = np.clip(how.centre + 0.5 - centre - pens / 2, 0, room) + pens / 2
+    slack = np.maximum(shape[:, None] - (high - low) * scale - pens, 0)
+    corner = np.clip(how.centre + 0.5 - centre - pens / 2, 0, slack) + pens / 2
     points = (points - low[:, number]) * scale[number] + corner[:, number]
 
     reach = int(np.ceil(pens.max() / 2 + 0.5))

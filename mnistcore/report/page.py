@@ -203,9 +203,9 @@ def _running(
     """What the page needs, beside the packed weights, to run the network on a drawing."""
     frame = FRAMES[normalizer.image_shape]
     strength = np.square(layers[0].weights, dtype=np.float64).sum(axis=0)
-    judge = [  # of which the page takes the last sum
+    classifier = [  # of which the page takes the last sum
         compression.Layer(layer.weights, layer.biases, activation)
-        for layer, activation in zip(familiarity.judge.layers, ("relu", "identity"), strict=True)
+        for layer, activation in zip(familiarity.classifier.layers, ("relu", "identity"), strict=True)
     ]
 
     def short(values: np.ndarray) -> list[float]:  # one number where all are the same
@@ -216,7 +216,7 @@ def _running(
         "frame": {"box": frame.box, "centre": frame.centre, "brightest": frame.brightest},
         "offset": short(normalizer.offset),
         "scale": short(normalizer.scale),
-        "judge": compression.pack_evenly(judge),
+        "classifier": compression.pack_evenly(classifier),
         "layers": [{name: value for name, value in layer.items() if name != "text"} for layer in packed],
         "units": np.argsort(-strength, kind="stable")[:UNITS_SHOWN].tolist(),
     }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dvc_sweep.errors import BadInput
+from dvc_sweep.signals import held
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -98,15 +99,22 @@ def run(
     Workers that share no folder with this machine need a --hub, and the
     project a DVC remote.
     """
-    from dvc_sweep import project as projects
-    from dvc_sweep import space
-    from dvc_sweep.folder import Folder, check_name
-    from dvc_sweep.hub import Hub
+    with held():  # Python ignores what is raised in a callback of its imports
+        from dvc_sweep import cluster, driver, space  # noqa: F401  (the first two are for later)
+        from dvc_sweep import project as projects
+        from dvc_sweep.folder import Folder, check_name
+        from dvc_sweep.hub import Hub
+        from dvc_sweep.page import may_be_written
 
     path = Path(file)
+    if path.exists() and not path.is_file():
+        raise BadInput(f"{file}: is no regular file, and the sweep's page is to be written beside it")
     sweep = space.read(path)
     name = path.stem if name is None else name
     check_name(name)
+    page = path.with_name(f"{name}.html")
+    if not may_be_written(page):
+        raise BadInput(f"{page}: is there and is no page of a sweep; give another --name")
     if trials is None and sweep.sampler != "grid":
         raise BadInput("say how many trials: --trials N")
     project = projects.find(directory)
@@ -161,7 +169,11 @@ def status(directory: str, name: str | None) -> None:
     if not found:
         click.echo("no sweep has been run here")
     for folder in found:
-        study, about = _study(folder), folder.about
+        try:
+            study, about = _study(folder), folder.about
+        except BadInput as error:  # of one sweep; the others have nothing to do with it
+            click.echo(f"{folder.name}: {error.message}", err=True)
+            continue
         wanted = min(about.trials or sys.maxsize, study.largest or sys.maxsize)
         ended = sum(one.state.is_finished() for one in study.trials)
         state = "done" if ended >= wanted else "stopped"
@@ -188,7 +200,8 @@ def show(directory: str, name: str, trial: int | None) -> None:
         click.echo(f"page: {_write_page(project, folder, study)}")
         return
     if trial >= len(study.trials):
-        raise BadInput(f"{name} has no trial {trial}; they go to {len(study.trials) - 1}")
+        last = len(study.trials) - 1
+        raise BadInput(f"{name} has no trial {trial}" + (f"; they go to {last}" if last >= 0 else " yet"))
     for line in details(name, study, study.trials[trial]):
         click.echo(line)
 
@@ -205,7 +218,7 @@ def stop(directory: str, name: str) -> None:
     host, process = driver
     if host != socket.gethostname():
         raise BadInput(f"{name} is driven from {host}, by process {process}; stop it there")
-    os.kill(process, signal.SIGINT)
+    os.kill(process, signal.SIGTERM)  # while it starts it may ignore SIGINT, as jobs in the background do
     while folder.driver() == driver:
         time.sleep(0.1)
     click.echo(f"{name}: stopped; `dvc-sweep resume {name}` goes on")
@@ -223,7 +236,14 @@ def _find(directory: str, name: str) -> "tuple[Project, Folder]":
 def _study(folder: "Folder", writing: bool = False) -> "Study":
     from dvc_sweep.study import Study
 
-    return Study(folder.journal, folder.about.identity, folder.sweep, writing)
+    sweep = folder.sweep
+    try:
+        study = Study(folder.journal, folder.about.identity, sweep, writing)
+    except (KeyError, ValueError, TypeError):  # what Optuna makes of a journal that is not whole
+        raise folder.damaged(folder.journal) from None
+    if any(one.state.is_finished() and one.params.keys() != sweep.space.keys() for one in study.trials):
+        raise BadInput(f"{folder.path / 'sweep.yaml'}: has another space than the trials; put it right")
+    return study
 
 
 @contextlib.contextmanager
@@ -264,13 +284,14 @@ def _drive(project: "Project", folder: "Folder", client: "Client") -> None:
     for line in table(folder.name, study, SHOWN):
         click.echo(line)
     click.echo(f"{folder.name}: {counted(study)}, in {time.monotonic() - started:.1f} s")
-    click.echo(f"page: {_write_page(project, folder, study)}")
+    try:
+        click.echo(f"page: {_write_page(project, folder, study)}")
+    except OSError as error:
+        click.echo(f"page: {error.filename}: {error.strerror}", err=True)
     if (best := study.best()) is None:
         sys.exit(1)
     name = f"{folder.name}-{best.number}"
-    outputs = (
-        "" if about.shared else f"dvc exp pull {about.hub} {name} && "
-    )  # they are in the project's remote
+    outputs = "" if about.shared else f"dvc exp pull {about.hub} {name} && "  # in the project's remote
     click.echo(f"best: {outputs}dvc exp apply {name}")
 
 

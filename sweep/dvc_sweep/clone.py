@@ -7,8 +7,10 @@ see the project's folder, one for each machine otherwise.
 import contextlib
 import os
 import shutil
-from configparser import ConfigParser
 from pathlib import Path
+from typing import Any
+
+from configobj import ConfigObj
 
 from dvc_sweep.git import GitError, git
 from dvc_sweep.hub import Hub
@@ -21,27 +23,32 @@ class Clone:
         self.folder = folder
         self._hub: Hub | None = None
 
-    def prepare(self, hub: Hub, subfolder: str, cache: Path, shared: bool) -> None:
-        """Bring the clone to the baseline of `hub`, with no trace of earlier trials but what Git ignores."""
+    def prepare(self, hub: Hub, subfolder: str, cache: Path, shared: bool, author: dict[str, str]) -> None:
+        """Bring the clone to the baseline of `hub`, with no trace of earlier trials but what Git ignores.
+
+        author : `user.name` and `user.email` of the project's repository, as far as Git has them
+        """
         if self._hub != hub:
-            self._make(hub, subfolder, cache, shared)
+            self._make(hub, subfolder, cache, shared, author)
         git("reset", "--quiet", "--hard", "baseline", cwd=self.folder)
         git("clean", "--quiet", "-d", "--force", "--force", cwd=self.folder)
         refs = git("for-each-ref", "--format=delete %(refname)", "refs/exps", cwd=self.folder)
         git("update-ref", "--no-deref", "--stdin", cwd=self.folder, given=f"{refs}\n" if refs else "")
 
-    def _make(self, hub: Hub, subfolder: str, cache: Path, shared: bool) -> None:
+    def _make(self, hub: Hub, subfolder: str, cache: Path, shared: bool, author: dict[str, str]) -> None:
         self.drop()
         self.folder.mkdir(parents=True)
-        git("init", "--quiet", "--initial-branch=baseline", cwd=self.folder)
+        git("init", "--quiet", "--template=", "--initial-branch=baseline", cwd=self.folder)
+        for key, value in author.items():
+            git("config", key, value, cwd=self.folder)
         git("fetch", "--quiet", "--no-tags", hub.url, hub.baseline, cwd=self.folder)
         git("reset", "--quiet", "--hard", "FETCH_HEAD", cwd=self.folder)
-        config = ConfigParser(interpolation=None)
-        if shared:  # what the project's own folder says, with its paths made absolute
-            config.read(Path(hub.url) / "config.local")
-        config["cache"] = (dict(config["cache"]) if "cache" in config else {}) | {"dir": str(cache)}
+        # In a shared folder what the project's own folder says, with its paths made absolute.
+        settings = str(Path(hub.url) / "config.local") if shared else None
+        config: Any = ConfigObj(settings, interpolation=False, encoding="utf-8")
+        config.setdefault("cache", {})["dir"] = str(cache)
         local = self.folder / subfolder / ".dvc" / "config.local"
-        with open(local, "w", encoding="utf-8", opener=_private) as file:
+        with open(local, "wb", opener=_private) as file:
             config.write(file)
         self._hub = hub
 

@@ -9,8 +9,11 @@ from pathlib import Path
 
 import dask.config
 from distributed import Client, LocalCluster
+from distributed.comm.addressing import parse_address, parse_host_port
+from distributed.comm.registry import get_backend
 
 from dvc_sweep.errors import BadInput
+from dvc_sweep.signals import held
 
 CONNECT = 10.0  # seconds
 
@@ -32,16 +35,20 @@ def local(workers: int, folder: Path) -> Iterator[str]:
         # What a clone of the project needs of the disk is not for Dask to judge.
         "distributed.worker.memory.spill": False,
     }
+    cluster = None
     with dask.config.set(settings):
-        cluster = LocalCluster(
-            n_workers=workers, threads_per_worker=1, processes=True, memory_limit=0, dashboard_address=":0",
-            local_directory=str(folder), preload="dvc_sweep.cluster", silence_logs=logging.CRITICAL,
-        )  # fmt: skip
         try:
+            with held():  # Dask leaves its processes behind if it is interrupted while they start
+                cluster = LocalCluster(
+                    n_workers=workers, threads_per_worker=1, processes=True, memory_limit=0, dashboard_address=":0",
+                    local_directory=str(folder), preload="dvc_sweep.cluster", silence_logs=logging.CRITICAL,
+                )  # fmt: skip
             yield str(cluster.scheduler_address)  # pyright: ignore[reportAttributeAccessIssue]  (not asynchronous)
         finally:
-            with contextlib.suppress(OSError):  # on a busy machine a TimeoutError, when all trials have ended
-                cluster.close()
+            # On a busy machine a TimeoutError, when all trials have ended; an AssertionError, when some never began.
+            with contextlib.suppress(Exception):
+                if cluster is not None:
+                    cluster.close()
 
 
 def dask_setup(worker: object) -> None:
@@ -51,6 +58,12 @@ def dask_setup(worker: object) -> None:
 
 def connect(address: str) -> Client:
     """A client of the scheduler at `address`."""
+    try:
+        scheme, place = parse_address(address)
+        get_backend(scheme)
+        parse_host_port(place)
+    except ValueError:
+        raise BadInput(f"'{address}' is no scheduler's address; give it as tcp://HOST:8786") from None
     try:
         return Client(address, timeout=CONNECT, set_as_default=False)
     except (OSError, TimeoutError, ValueError) as error:

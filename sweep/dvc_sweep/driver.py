@@ -22,6 +22,7 @@ from optuna.trial import Trial
 
 from dvc_sweep import cluster, trial
 from dvc_sweep.errors import BadInput
+from dvc_sweep.git import author
 from dvc_sweep.hub import Hub, Outcome
 from dvc_sweep.project import Project, override
 from dvc_sweep.runner import GRACE
@@ -78,8 +79,9 @@ class Driver:
         self._waiting: list[tuple[Trial, int]] = []
         self._unfit: set[str] = set()
         self._troubles: Counter[int] = Counter()
-        self._told_idle = False
+        self._idle_noted = False
         self._slots: dict[str, int] = {}
+        self._author = author(project.repository)
         self._signals: list[int] = []
 
     def run(self, trials: int) -> None:
@@ -138,9 +140,9 @@ class Driver:
         fit = {address: count for address, count in threads.items() if address not in self._unfit}
         if threads and not fit:
             raise BadInput(f"no worker is left that can run trials; `dvc-sweep resume {self.name}` goes on")
-        if not threads and not self._told_idle:
+        if not threads and not self._idle_noted:
             self.listener.note(f"the scheduler at {self.address} has no workers yet; waiting for one")
-        self._told_idle = not threads
+        self._idle_noted = not threads
         self._slots = {}
         for address, count in threads.items():
             host = address.rpartition("://")[2].rpartition(":")[0]
@@ -154,6 +156,7 @@ class Driver:
             attempt=attempt,
             hub=self.hub,
             subfolder=self.project.subfolder,
+            author=self._author,
             cache=self.cache,
             name=name,
             experiment=self.project.experiment(name),

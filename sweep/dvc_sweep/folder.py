@@ -6,6 +6,7 @@ import json
 import os
 import re
 import secrets
+import shutil
 import socket
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from dvc_sweep import space
 from dvc_sweep.errors import BadInput
 from dvc_sweep.space import nearest
 
+LONGEST_NAME = 100
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.|lock\b))*(?<!\.)")
 
 
@@ -47,11 +49,18 @@ class Folder:
 
     @property
     def about(self) -> About:
-        return About(**json.loads(self._about.read_text(encoding="utf-8")))
+        try:
+            return About(**json.loads(self._about.read_text(encoding="utf-8")))
+        except (ValueError, TypeError, OSError):
+            raise self.damaged(self._about) from None
 
     @property
     def sweep(self) -> space.Sweep:
         return space.read(self._sweep)
+
+    def damaged(self, path: Path) -> BadInput:
+        """What there is to say of a file of this sweep that cannot be read."""
+        return BadInput(f"{path}: is damaged; remove {self.path} to forget the sweep, its experiments stay")
 
     @property
     def exists(self) -> bool:
@@ -91,7 +100,11 @@ class Folder:
             file.truncate(0)
             file.write(json.dumps([socket.gethostname(), os.getpid()]))
             file.flush()
-            yield
+            try:
+                yield
+            finally:
+                if not self.exists:  # it did not come to a sweep
+                    shutil.rmtree(self.path, ignore_errors=True)
 
     def driver(self) -> tuple[str, int] | None:
         """Host and process of the driver that runs it now."""
@@ -109,8 +122,8 @@ class Folder:
 
 def check_name(name: str) -> None:
     """Refuse a name that Git would not take as a part of a ref."""
-    if not NAME.fullmatch(name):
-        raise BadInput(f"'{name}' cannot be a name for experiments; give another with --name")
+    if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+        raise BadInput(f"'{name[:LONGEST_NAME]}' cannot be a name for experiments; give another with --name")
 
 
 def every(sweeps: Path) -> list[Folder]:

@@ -1,5 +1,6 @@
 """Git as a subprocess: what it prints, or an error with its one line."""
 
+import contextlib
 import os
 import subprocess
 from pathlib import Path
@@ -16,10 +17,11 @@ def git(*arguments: str, cwd: Path | str, given: str | None = None) -> str:
     ------
     GitError : with the last line that Git wrote about it
     """
-    # Messages are looked at below and in `hub`; and nobody is there to type a password.
+    # Messages are looked at below and in `hub`; nobody is there to type a password; and hooks are for what the user
+    # does: `dvc install` has one that pushes the data with each push.
     environment = os.environ | {"LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
     finished = subprocess.run(
-        ["git", *arguments],
+        ["git", "-c", f"core.hooksPath={os.devnull}", *arguments],
         cwd=cwd,
         input=given,
         env=environment,
@@ -30,8 +32,17 @@ def git(*arguments: str, cwd: Path | str, given: str | None = None) -> str:
     )
     if finished.returncode:
         lines = [line for line in finished.stderr.splitlines() if line.strip()]
-        told = next(
+        reason = next(
             (line for line in lines if line.startswith(("fatal:", "error:"))), lines[-1] if lines else ""
         )
-        raise GitError(f"git {arguments[0]}: {told or f'exit status {finished.returncode}'}")
+        raise GitError(f"git {arguments[0]}: {reason or f'exit status {finished.returncode}'}")
     return finished.stdout.strip()
+
+
+def author(repository: Path) -> dict[str, str]:
+    """The settings `user.name` and `user.email` that hold in a repository, as far as there are any."""
+    found = {}
+    for key in ("user.name", "user.email"):
+        with contextlib.suppress(GitError):  # not set
+            found[key] = git("config", key, cwd=repository)
+    return found

@@ -44,7 +44,7 @@ class Hub:
     def create(self, repository: Path, commit: str) -> None:
         """Make the hub, if it is a path with nothing there, and put the baseline into it."""
         if "://" not in self.url and os.path.isabs(self.url) and not Path(self.url).exists():
-            git("init", "--quiet", "--bare", self.url, cwd=repository)
+            git("init", "--quiet", "--template=", "--bare", self.url, cwd=repository)
         git("push", "--quiet", self.url, f"{commit}:{self.baseline}", cwd=repository)
 
     def outcome(self, repository: Path, number: int) -> Outcome | None:

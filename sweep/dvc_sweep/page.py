@@ -23,6 +23,7 @@ from dvc_sweep.terminal import STATES, counted, ranked
 # Dark to light as Matplotlib's viridis, the lightest left out: worst to best.
 COLOURS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (190, 220, 50))
 MOST_LINES = 2000  # trials in a picture; of more, the best
+GENERATOR = '<meta name="generator" content="dvc-sweep">'
 FEWEST = 10  # complete trials that importances are made of
 
 
@@ -80,10 +81,10 @@ def scale_of(axis: Range | Choices) -> Scale:
 
 
 def _around(values: Sequence[float]) -> Scale:
-    """An axis for these values, with a little room on either side."""
+    """An axis for these values, with a little space on either side."""
     low, high = (min(values), max(values)) if values else (0.0, 1.0)
-    room = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
-    return Scale(low - room, high + room)
+    margin = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
+    return Scale(low - margin, high + margin)
 
 
 def _colour(part: float) -> str:
@@ -117,8 +118,19 @@ def write(path: Path, name: str, study: Study) -> None:
     )
     text = environment.get_template("page.html.j2").render(_context(name, study))
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def may_be_written(path: Path) -> bool:
+    """Whether there is nothing at `path`, or a page of a sweep."""
+    if not path.exists():
+        return True
+    return path.is_file() and GENERATOR in path.read_text(encoding="utf-8", errors="replace")[:2000]
 
 
 def value_of(one: FrozenTrial) -> float:
@@ -139,7 +151,7 @@ def _context(name: str, study: Study) -> dict[str, Any]:
     def goodness(one: FrozenTrial) -> float:
         return (value_of(one) - worst) / (best - worst) if best != worst else 1.0
 
-    def told(one: FrozenTrial) -> str:
+    def title(one: FrozenTrial) -> str:
         settings = ", ".join(f"{key} {_number(one.params[key])}" for key in scales)
         return f"{name}-{one.number}: {_number(one.value)} ({settings})"
 
@@ -149,7 +161,7 @@ def _context(name: str, study: Study) -> dict[str, Any]:
             "y": objective.at(value_of(one)),
             "params": {key: scale.at(one.params[key]) for key, scale in scales.items()},
             "colour": _colour(goodness(one)),
-            "told": told(one),
+            "title": title(one),
             "best": index == 0,
         }
         for index, one in enumerate(complete)

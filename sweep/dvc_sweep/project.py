@@ -10,23 +10,23 @@ import re
 import shutil
 import subprocess
 import tempfile
-from configparser import ConfigParser
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from configobj import ConfigObj
 from dvc.config import NoRemoteError
 from dvc.exceptions import DvcException
 from dvc.repo import Repo
 from dvc.repo.experiments.refs import ExpRefInfo
+from dvc.stage import PipelineStage
 from dvc.utils.hydra import apply_overrides
 
 from dvc_sweep.errors import BadInput
 from dvc_sweep.git import GitError, git
-from dvc_sweep.space import Sweep, nearest, shown
+from dvc_sweep.space import Sweep, nearest, shown, split
 from dvc_sweep.trial import load, metric
-
-PARAMETERS = "params.yaml"  # where DVC looks for a parameter whose file is not named
 
 
 @dataclass(frozen=True)
@@ -78,6 +78,15 @@ def require_commit(project: Project) -> None:
         raise BadInput("this clone is shallow, and DVC's experiments need it whole: `git fetch --unshallow`")
 
 
+def _require_committed(project: Project, files: Iterable[str]) -> None:
+    """Refuse files that Git does not know; changes of those that it knows are refused already."""
+    for file in sorted(files):
+        if not git("ls-files", "--", f":(literal){file}", cwd=project.root):
+            raise BadInput(
+                f"{file} is not committed, and trials run from the commit; `git add {file}`, and commit"
+            )
+
+
 def taken(project: Project, prefix: str) -> list[str]:
     """Names of experiments, of any commit, that trials of a sweep called `prefix` would have."""
     refs = git("for-each-ref", "--format=%(refname:lstrip=4)", "refs/exps/*/*/*", cwd=project.repository)
@@ -110,22 +119,16 @@ def write_config(project: Project, path: Path) -> None:
             for section, values in found.items():
                 if section == "remote":
                     for name, options in values.items():
-                        merged.setdefault(f"'remote \"{name}\"'", {}).update(options)
+                        merged.setdefault(f'remote "{name}"', {}).update(options)
                 else:
                     merged.setdefault(section, {}).update(values)
-    config = ConfigParser(interpolation=None)
+    config = ConfigObj(encoding="utf-8")  # as DVC does: it quotes what has a # or a comma in it
     for section, values in merged.items():
-        plain = {key: _option(value) for key, value in values.items() if not isinstance(value, dict)}
+        plain = {key: value for key, value in values.items() if not isinstance(value, dict)}
         if plain:
             config[section] = plain
-    with open(path, "w", encoding="utf-8", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+    with open(path, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
         config.write(file)
-
-
-def _option(value: Any) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def check(project: Project, sweep: Sweep) -> None:
@@ -136,11 +139,21 @@ def check(project: Project, sweep: Sweep) -> None:
     BadInput : naming the key of the sweep, and what is known instead
     """
     with contextlib.chdir(project.root), Repo(str(project.root)) as repo:
+        if repo.config["core"].get("no_scm"):
+            raise BadInput(
+                "the project has core.no_scm, and DVC's experiments need Git; take that setting out"
+            )
         stages = _stages(repo, sweep.target)
+        _require_committed(project, {os.path.relpath(stage.dvcfile.path, project.root) for stage in stages})
         read = _read_by(stages, project.root)
+        frozen = any(stage.frozen for stage in stages if isinstance(stage, PipelineStage))
+        aside = ", frozen ones aside" if frozen else ""
+        unread = f"no stage of {sweep.target or 'the pipeline'} depends on it{aside}"
         for where, keys in (("space", sweep.space), ("constants", sweep.constants)):
             for key in keys:
-                _check_key(project.root, where, key, read, sweep.target)
+                _check_file(project, where, key)
+                _check_key(project.root, where, key, read, unread)
+        _require_committed(project, {split(key)[0] for key in (*sweep.space, *sweep.constants)})
         outputs = [Path(out.fs_path) for stage in stages for out in stage.outs]
         _check_output(project.root, outputs, "objective: file", sweep.objective.file)
         # A curve may be there as long as training runs, in a folder that Git ignores.
@@ -154,37 +167,65 @@ def check(project: Project, sweep: Sweep) -> None:
             hint = nearest(sweep.objective.key, _leaves(document)) if value.startswith("has no") else ""
             raise BadInput(f"objective: key: {sweep.objective.file} {value}{hint}")
     for point in sweep.corners():
-        _check_values(project.root, point)
+        _check_values(project, point)
 
 
 def _stages(repo: Repo, target: str | None) -> list[Any]:
     try:
         found = list(repo.stage.collect(target or "dvc.yaml", with_deps=True))
     except DvcException as error:
-        names = (
-            [stage.addressing for stage in repo.index.stages]
-            if target and (Path("dvc.yaml").exists())
-            else []
-        )
-        raise BadInput(f"target: {target or 'dvc.yaml'}: {error}{nearest(target, names)}") from None
+        hint = ""
+        if target and Path("dvc.yaml").exists():
+            with contextlib.suppress(DvcException):  # of a pipeline that cannot be read at all
+                stages = repo.index.stages
+                writers = [
+                    one for one in stages for out in one.outs if out.fs_path == os.path.abspath(target)
+                ]
+                hint = nearest(target, [stage.addressing for stage in stages])
+                hint = f"; it is an output of '{writers[0].addressing}'" if writers else hint
+        reason = " ".join(str(error).split())
+        raise BadInput(f"target: {target or 'dvc.yaml'}: {reason}{hint}") from None
     return found
 
 
 def _read_by(stages: list[Any], root: Path) -> dict[str, set[str]]:
-    """The parameters that the stages depend on, by file; '' stands for all of a file."""
+    """The parameters that the stages depend on, by file; '' stands for all of a file. Frozen stages never run."""
     read: dict[str, set[str]] = {}
     for stage in stages:
+        if stage.frozen:
+            continue
         for dependency in stage.deps:
             keys = getattr(dependency, "params", None)
             read.setdefault(os.path.relpath(dependency.fs_path, root), set()).update(keys or [""])
-        text = Path(stage.dvcfile.path).read_text(
-            encoding="utf-8"
-        )  # a template takes parameters without declaring them
-        read.setdefault(PARAMETERS, set()).update(re.findall(r"\$\{\s*([\w.-]+)", text))
+        if isinstance(stage, PipelineStage):
+            names, files = _template(stage)
+            for file in files:
+                read.setdefault(os.path.relpath(file, root), set()).update(names)
     return read
 
 
-def _check_key(root: Path, where: str, key: str, read: dict[str, set[str]], target: str | None) -> None:
+def _template(stage: Any) -> tuple[list[str], list[str]]:
+    """What a stage takes into its definition by `${…}`, without declaring it, and the files it may come from."""
+    stages = stage.dvcfile.contents["stages"]
+    definition = stages.get(stage.name) or stages[stage.name.rpartition("@")[0]]
+    variables = definition.get("vars") or definition.get("do", {}).get("vars") or []
+    own = [os.path.join(stage.wdir, one.partition(":")[0]) for one in variables if isinstance(one, str)]
+    return re.findall(r"\$\{\s*([\w.-]+)", str(definition)), [*stage.dvcfile.resolver.context.imports, *own]
+
+
+def _check_file(project: Project, where: str, key: str) -> None:
+    """Refuse a parameter file that is not the clone's own in a clone: a trial would write into it."""
+    file, _ = split(key)
+    path = project.root / file
+    if not path.resolve().is_relative_to(project.repository):
+        raise BadInput(
+            f"{where}: {key}: {file} is outside of the Git repository, and trials have clones of that"
+        )
+    if os.path.isabs(file) or (path.is_symlink() and os.path.isabs(path.readlink())):
+        raise BadInput(f"{where}: {key}: {file} has an absolute path; give it relative to the project")
+
+
+def _check_key(root: Path, where: str, key: str, read: dict[str, set[str]], unread: str) -> None:
     file, name = split(key)
     path = root / file
     try:
@@ -198,13 +239,7 @@ def _check_key(root: Path, where: str, key: str, read: dict[str, set[str]], targ
     if not any(
         one in ("", name) or name.startswith(f"{one}.") or one.startswith(f"{name}.") for one in declared
     ):
-        raise BadInput(f"{where}: {key}: no stage of {target or 'the pipeline'} depends on it")
-
-
-def split(key: str) -> tuple[str, str]:
-    """A parameter's file and its name in it: `other.yaml:train.epochs`, or just `train.epochs`."""
-    file, separator, name = key.rpartition(":")
-    return (file, name) if separator else (PARAMETERS, key)
+        raise BadInput(f"{where}: {key}: {unread}")
 
 
 def _leaves(document: Any, prefix: str = "") -> list[str]:
@@ -255,7 +290,7 @@ def apply(root: Path, point: dict[str, Any], where: Path) -> None:
     """Write the values of `point` into copies, under `where`, of the parameter files under `root`, as DVC would."""
     for key, value in point.items():
         file, name = split(key)
-        copy = where / file
+        copy = Path(os.path.normpath(where / file))
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / file, copy)
@@ -271,9 +306,10 @@ def apply(root: Path, point: dict[str, Any], where: Path) -> None:
             raise BadInput(f"{key}: {shown(value)} would arrive as {shown(found)}")
 
 
-def _check_values(root: Path, point: dict[str, Any]) -> None:
+def _check_values(project: Project, point: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        apply(root, point, Path(folder))
+        # Laid out as the repository is: a parameter file may be above the project.
+        apply(project.root, point, Path(folder) / project.subfolder)
 
 
 def ask_pipeline(project: Project, sweep: Sweep) -> None:
@@ -292,6 +328,7 @@ def ask_pipeline(project: Project, sweep: Sweep) -> None:
                 shell=True,
                 cwd=root,
                 check=False,
+                stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
                 errors="replace",

@@ -35,7 +35,8 @@ class Runner:
     def __init__(self, environment: dict[str, str]) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "dvc_sweep.runner"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
+            start_new_session=True,
         )  # fmt: skip
         self._requests, self._replies = (
             cast("TextIO", one) for one in (self.process.stdin, self.process.stdout)
@@ -92,7 +93,8 @@ class _Command:
         _, status = os.waitpid(self.pid, 0)
         self._signal(signal.SIGKILL)  # what it has left behind in its session
         self.ended.set()
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        with contextlib.suppress(OSError):  # the worker is gone
+            print(os.waitstatus_to_exitcode(status), flush=True)
 
     def end(self, grace: float) -> None:
         self._signal(signal.SIGINT)
@@ -109,7 +111,9 @@ def _run(message: dict) -> None:
     status = 255
     try:
         os.setsid()
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever whoever started the worker had
+        # Whatever whoever started the worker had.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         log = os.open(message["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
         os.dup2(log, 1)

@@ -7,7 +7,9 @@ import difflib
 import itertools
 import json
 import math
+import os
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -25,6 +27,7 @@ PRUNERS = {
     "hyperband": ("min_resource", "max_resource", "reduction_factor"),
 }
 LARGEST_GRID = 1_000_000
+PARAMETERS = "params.yaml"  # where DVC looks for a parameter whose file is not named
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,8 @@ def read(path: Path) -> Sweep:
         document = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInput(f"{path}: {error.strerror}") from None
+    except RecursionError:
+        raise BadInput(f"{path}: not readable as YAML: nested too deeply") from None
     except (YAMLError, ValueError) as error:
         where, problem = "", str(error)
         if isinstance(error, MarkedYAMLError) and error.problem_mark:
@@ -133,6 +138,10 @@ def read(path: Path) -> Sweep:
         return _sweep(document)
     except BadInput as error:
         raise BadInput(f"{path}: {error.message}") from None
+    except RecursionError:
+        raise BadInput(
+            f"{path}: nested too deeply; does an alias stand for a list or map that it is in?"
+        ) from None
 
 
 def _sweep(document: Any) -> Sweep:
@@ -157,8 +166,7 @@ def _sweep(document: Any) -> Sweep:
     space = {key: _axis(f"space: {key}", value) for key, value in document["space"].items()}
     for key, value in constants.items():
         _value(f"constants: {key}", value)
-        if key in space:
-            raise BadInput(f"constants: {key}: is in the space as well; take it out of one of the two")
+    _no_overlaps([("space", key) for key in space] + [("constants", key) for key in constants])
     if sampler == "grid":
         for key, axis in space.items():
             if axis.grid() is None:
@@ -169,6 +177,23 @@ def _sweep(document: Any) -> Sweep:
         _objective(document["objective"]), space, constants, target, sampler, seed,
         _pruning(document.get("pruning")), check,
     )  # fmt: skip
+
+
+def _no_overlaps(keys: list[tuple[str, str]]) -> None:
+    """Refuse two keys, each after its section, of which one sets what the other does, or a part of it."""
+    for (earlier, other), (where, key) in itertools.combinations(keys, 2):
+        (file, name), (other_file, other_name) = split(key), split(other)
+        if file == other_file and f"{name}.".startswith(f"{other_name}."):
+            within = "the same as" if name == other_name else "a part of"
+            raise BadInput(f"{where}: {key}: is {within} {other} in the {earlier}; take one of the two out")
+        if file == other_file and f"{other_name}.".startswith(f"{name}."):
+            raise BadInput(f"{where}: {key}: has {other} of the {earlier} in it; take one of the two out")
+
+
+def split(key: str) -> tuple[str, str]:
+    """A parameter's file and its name in it: `other.yaml:train.epochs`, or just `train.epochs`."""
+    file, separator, name = key.rpartition(":")
+    return (os.path.normpath(file), name) if separator else (PARAMETERS, key)
 
 
 def _objective(value: Any) -> Objective:
@@ -199,12 +224,18 @@ def _axis(where: str, value: Any) -> Range | Choices:
         raise BadInput(f"{where}: log: should be true or false, is {shown(log)}")
     if not low < high:
         raise BadInput(f"{where}: low should be below high, but {low} is not below {high}")
+    if not math.isfinite(float(high) - float(low)):
+        raise BadInput(
+            f"{where}: high - low should be a finite number, but {low} and {high} are too far apart"
+        )
     if log and low <= 0:
         raise BadInput(f"{where}: low: should be above 0 where log is true, is {low}")
     if log and step is not None:
         raise BadInput(f"{where}: has both log and step; one of them has to go")
     if step is not None and not 0 < step <= high - low:
         raise BadInput(f"{where}: step: should be above 0 and at most high - low, is {step}")
+    if step is not None and (high - low) / step > 2**53:
+        raise BadInput(f"{where}: step: is too small for a range from {low} to {high}, is {step}")
     integer = _is_integer(low) and _is_integer(high) and (step is None or _is_integer(step))
     if not integer:
         low, high, step = float(low), float(high), None if step is None else float(step)
@@ -217,9 +248,13 @@ def _choices(where: str, values: list[Any]) -> Choices:
     for value in values:
         _value(where, value)
     labels = [label(value) for value in values]
-    for value, name in zip(values, labels, strict=True):
-        if sum(one == name for one in labels) > 1:  # Optuna takes true for 1, and 1.0 as well
+    for index, value in enumerate(values):
+        if (first := labels.index(labels[index])) == index:
+            continue
+        if shown(values[first]) == shown(value):
             raise BadInput(f"{where}: {shown(value)} is there twice")
+        both = f"{shown(values[first])} and {shown(value)}"  # 1 and true, or 1 and 1.0
+        raise BadInput(f"{where}: DVC and Optuna take {both} for the same; take one of the two out")
     return Choices(tuple(values))
 
 
@@ -252,7 +287,7 @@ def _pruning(value: Any) -> Pruning | None:
     curve, pruner = value["curve"], value.get("pruner", "median")
     if not isinstance(curve, str) or not curve:
         raise BadInput(f"pruning: curve: should be a file that DVCLive writes, is {shown(curve)}")
-    if pruner not in PRUNERS:
+    if not isinstance(pruner, str) or pruner not in PRUNERS:
         raise BadInput(f"pruning: pruner: should be one of {', '.join(PRUNERS)}, is {shown(pruner)}")
     options = {key: one for key, one in value.items() if key not in ("curve", "pruner")}
     for key, number in options.items():
@@ -263,6 +298,9 @@ def _pruning(value: Any) -> Pruning | None:
         least = {"reduction_factor": 2, "min_resource": 1, "max_resource": 1}.get(key, 0)
         if not _is_integer(number) or number < least:
             raise BadInput(f"pruning: {key}: should be an integer of {least} or more, is {shown(number)}")
+    least, most = options.get("min_resource", 1), options.get("max_resource")
+    if most is not None and most < least:
+        raise BadInput(f"pruning: max_resource: should be min_resource ({least}) or more, is {most}")
     return Pruning(curve, pruner, options)
 
 
@@ -284,7 +322,8 @@ def _is_integer(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return _is_integer(value) or (isinstance(value, float) and math.isfinite(value))
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max  # an integer may be larger than any float
 
 
 def label(value: Any) -> str | float | int | bool | None:

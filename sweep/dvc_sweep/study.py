@@ -90,6 +90,8 @@ class Study:
         """What a trial sets, by parameter: proposals as they are, not as labels, and the constants."""
         found: dict[str, Any] = {}
         for key, axis in self.sweep.space.items():
+            if key not in trial.params:  # a kill came between the trial and its values
+                continue
             value = trial.params[key]
             if isinstance(axis, Choices):
                 value = next(one for one in axis.values if label(one) == value)

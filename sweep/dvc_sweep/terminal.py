@@ -77,9 +77,9 @@ def counted(study: Study, of: int | None = None) -> str:
     """`40 trials: 37 complete, 2 pruned, 1 failed`."""
     trials = study.trials
     numbers = {word: sum(STATES[one.state] == word for one in trials) for word in STATES.values()}
-    told = ", ".join(f"{number} {word}" for word, number in numbers.items() if number)
+    counts = ", ".join(f"{number} {word}" for word, number in numbers.items() if number)
     total = len(trials) if of is None else of
-    return f"{total} trial{'s' if total != 1 else ''}" + (f": {told}" if told else "")
+    return f"{total} trial{'s' if total != 1 else ''}" + (f": {counts}" if counts else "")
 
 
 def ranked(study: Study) -> list[FrozenTrial]:
@@ -134,9 +134,9 @@ def details(name: str, study: Study, one: FrozenTrial) -> list[str]:
 
 
 def _shortened(keys: list[str]) -> list[str]:
-    """The last parts of dotted keys, as many as it takes to tell them apart."""
+    """The last parts of dotted keys, without their file, as many as it takes to tell them apart."""
     for parts in range(1, 10):
-        short = [".".join(key.split(".")[-parts:]) for key in keys]
+        short = [".".join(key.rpartition(":")[2].split(".")[-parts:]) for key in keys]
         if len(set(short)) == len(keys):
             return short
     return keys

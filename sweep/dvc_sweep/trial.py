@@ -28,6 +28,7 @@ from dvc_sweep.runner import Runner
 POLL = 0.2  # seconds between two looks at a running trial
 LEAST_SPACE = 64 * 1024  # bytes; a disk with less, for so many seconds, is full
 FULL_SECONDS = 5.0
+LONGEST_TEXT = 1 << 20  # bytes of a log that are looked at
 LONGEST_LOG = 20_000  # characters of a failed trial's log that are kept
 
 
@@ -43,6 +44,7 @@ class Job:
     attempt: int
     hub: Hub
     subfolder: str  # of the DVC project in its Git repository
+    author: dict[str, str]  # of its commits, as Git's settings
     cache: str | None  # DVC's cache, if it is shared
     name: str  # of the experiment
     experiment: str  # its ref
@@ -139,9 +141,9 @@ class _Slot:
         cache = Path(job.cache) if job.cache else Path(self.worker.local_directory).parent / "dvc-sweep-cache"
         self.folder.mkdir(parents=True, exist_ok=True)
         if job.cache and not Path(job.hub.url).exists():
-            told = f"does not see {job.hub.url}; machines that share no folder need --hub"
-            raise Unfit(self.worker.address, told)
-        self.clone.prepare(job.hub, job.subfolder, cache, shared := job.cache is not None)
+            reason = f"does not see {job.hub.url}; machines that share no folder need --hub"
+            raise Unfit(self.worker.address, reason)
+        self.clone.prepare(job.hub, job.subfolder, cache, shared := job.cache is not None, job.author)
         if (earlier := job.hub.outcome(self.clone.folder, job.number)) is not None:
             return earlier  # another worker ran it, and was lost before it could say so
         arguments = ["exp", "run", "--name", job.name]
@@ -151,7 +153,7 @@ class _Slot:
         status = self._dvc(job, [*arguments, *([] if shared else ["--pull"]), *targets], wanted, watched=True)
         if status is None:
             return None
-        outcome = self._judged(job, status)
+        outcome = self._outcome(job, status)
         if outcome.commit and not shared:
             with_deps = ["--with-deps"] if targets else []
             status = self._dvc(job, ["push", "--quiet", "--run-cache", *with_deps, *targets], wanted)
@@ -160,8 +162,8 @@ class _Slot:
             if status:
                 raise OSError(errno.EIO, f"dvc push: {_reason(_text(self._log))}")
         seconds = time.monotonic() - started
-        told = Outcome(**{**vars(outcome), "seconds": round(seconds, 2), "worker": socket.gethostname()})
-        return job.hub.put(self.clone.folder, told, job.experiment)
+        complete = Outcome(**{**vars(outcome), "seconds": round(seconds, 2), "worker": socket.gethostname()})
+        return job.hub.put(self.clone.folder, complete, job.experiment)
 
     def unfit(self) -> Unfit:
         return Unfit(self.worker.address, f"no space left on the disk of {self.folder}")
@@ -189,11 +191,11 @@ class _Slot:
                     raise self.unfit()
                 return None
             for step, value in curve.news() if curve else ():
-                told = {"number": job.number, "attempt": job.attempt, "step": step, "value": value}
-                self.worker.log_event(job.topic, told)
+                report = {"number": job.number, "attempt": job.attempt, "step": step, "value": value}
+                self.worker.log_event(job.topic, report)
         return status
 
-    def _judged(self, job: Job, status: int) -> Outcome:
+    def _outcome(self, job: Job, status: int) -> Outcome:
         if status:
             log = _text(self._log)
             if status < 0:
@@ -219,7 +221,7 @@ class _Curve:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._stale = self._stamp()  # what lies there before the trial is of the baseline
-        self._seen = -math.inf
+        self._last_step = -math.inf
 
     def _stamp(self) -> tuple[int, ...] | None:
         with contextlib.suppress(OSError):
@@ -237,8 +239,8 @@ class _Curve:
             for row in csv.DictReader(_whole_lines(file), delimiter="\t"):
                 with contextlib.suppress(KeyError, TypeError, ValueError):
                     step, value = int(row["step"]), float(list(row.values())[-1])
-                    if step > self._seen:
-                        self._seen = step
+                    if step > self._last_step:
+                        self._last_step = step
                         found.append((step, value))
         return found
 
@@ -264,21 +266,33 @@ def metric(path: Path, key: str) -> float | str:
         return "was not written"
     except (ParseError, OSError) as error:
         return f"cannot be read: {' '.join(str(error).split())}"
-    for part in key.split("."):
-        if isinstance(value, dict) and part in value:
-            value = value[part]
-        elif isinstance(value, list) and part.isdigit() and int(part) < len(value):
-            value = value[int(part)]
-        else:
-            return f"has no '{key}'"
+    try:
+        value = _at(value, key.split("."))
+    except KeyError:
+        return f"has no '{key}'"
     if isinstance(value, bool) or not isinstance(value, int | float):
         return f"{key} is no number"
     return float(value) if math.isfinite(value) else f"{key} is {value}"
 
 
+def _at(value: Any, parts: list[str]) -> Any:
+    """What lies in nested mappings and lists at a dotted key; a mapping's own key may have dots in it."""
+    if not parts:
+        return value
+    if isinstance(value, list) and parts[0].isdigit() and int(parts[0]) < len(value):
+        return _at(value[int(parts[0])], parts[1:])
+    if isinstance(value, dict):
+        for count in range(len(parts), 0, -1):
+            with contextlib.suppress(KeyError):
+                return _at(value[".".join(parts[:count])], parts[count:])
+    raise KeyError(parts[0])
+
+
 def _text(log: Path) -> str:
-    with contextlib.suppress(OSError):
-        return log.read_text(encoding="utf-8", errors="replace")
+    """The end of a log, at most a megabyte."""
+    with contextlib.suppress(OSError), open(log, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - LONGEST_TEXT))
+        return file.read().decode("utf-8", errors="replace")
     return ""
 
 
@@ -291,10 +305,10 @@ def _reason(log: str) -> str:
         return lines[-1][:500] if lines else ""
     first = errors[0]
     own = lines[first].removeprefix("ERROR: ")
-    said = lines[first - 1] if first else ""
-    if "failed to run" not in own or said.startswith(("> ", "Running stage", "WARNING: ")):
+    above = lines[first - 1] if first else ""
+    if "failed to run" not in own or above.startswith(("> ", "Running stage", "WARNING: ")):
         return own[:500]
-    return said[:500]
+    return above[:500]
 
 
 def _disk_is_full(text: str, error: Exception | None, folder: Path) -> bool:

@@ -6,6 +6,7 @@ import pytest
 from distributed import LocalCluster
 
 from dvc_sweep import cluster
+from dvc_sweep.errors import BadInput
 
 
 class EndsLate(LocalCluster):
@@ -24,3 +25,9 @@ def test_workers_that_end_late_are_no_fault_of_the_sweep(
         assert address.startswith("tcp://")
     with pytest.raises(KeyError), cluster.local(1, tmp_path):
         raise KeyError
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1", "nonsense://x:1", "", "tcp://h:port"])
+def test_what_is_no_address_is_refused_before_anybody_is_asked(address: str) -> None:
+    with pytest.raises(BadInput, match="is no scheduler's address; give it as tcp://HOST:8786"):
+        cluster.connect(address)

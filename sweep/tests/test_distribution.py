@@ -11,7 +11,19 @@ import dvc_sweep
 
 SOURCES = sorted(Path(dvc_sweep.__file__).parent.glob("*.py"))
 # What pyproject.toml names; and NumPy and psutil, which Optuna and Dask require.
-OTHERS = {"click", "dask", "distributed", "dvc", "jinja2", "numpy", "optuna", "psutil", "ruamel", "tqdm"}
+OTHERS = {
+    "click",
+    "configobj",
+    "dask",
+    "distributed",
+    "dvc",
+    "jinja2",
+    "numpy",
+    "optuna",
+    "psutil",
+    "ruamel",
+    "tqdm",
+}
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.integration
 SLOW = SWEEP.replace("constants: {", "constants: {train.pause: 0.7, ")  # seconds for each of two epochs
 
 
-def told_by(process: "subprocess.Popen[str]", seconds: float = 300) -> str:
+def output_of(process: "subprocess.Popen[str]", seconds: float = 300) -> str:
     """What a command says until its end."""
     return process.communicate(timeout=seconds)[0]
 
@@ -67,8 +67,8 @@ def test_a_worker_killed_in_the_middle_of_a_trial_loses_nothing(
     below = children(victim.pid)
     assert len(below) >= 3  # what runs dvc, dvc, the stage
     victim.kill()
-    told = told_by(driver)
-    assert driver.returncode == 0 and "grid: 4 trials: 4 complete" in told, told
+    printed = output_of(driver)
+    assert driver.returncode == 0 and "grid: 4 trials: 4 complete" in printed, printed
     assert lost in machines.trials("other")
     assert sorted(project.experiments()) == [f"grid-{number}" for number in range(4)]
     until(lambda: not any(map(alive, below)), 20)
@@ -83,13 +83,26 @@ def test_ctrl_c_ends_running_trials_and_keeps_finished_ones(project: Project) ->
     until(lambda: project.ended("grid") >= 1)
     below = children(driver.pid)
     os.killpg(driver.pid, signal.SIGINT)
-    told = told_by(driver)
-    assert driver.returncode == 130 and "Traceback" not in told, told
+    printed = output_of(driver)
+    assert driver.returncode == 130 and "Traceback" not in printed, printed
     assert re.search(
-        r"grid: stopped, \d trials: \d complete, [12] running; `dvc-sweep resume grid` goes on", told
+        r"grid: stopped, \d trials: \d complete, [12] running; `dvc-sweep resume grid` goes on", printed
     )  # one where the other had just ended
     until(lambda: not any(map(alive, below)), 20)
     assert 1 <= len(project.experiments()) < 6
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_workers_start_ends_tidily(project: Project) -> None:
+    for seconds in (1.0, 1.8, 2.4, 3.0, 3.6):
+        driver = project.start("dvc-sweep", "run", "grid.yaml", "--name", "early", "--workers", "2")
+        time.sleep(seconds)
+        below = children(driver.pid)
+        os.killpg(driver.pid, signal.SIGINT)
+        printed = output_of(driver)
+        assert driver.returncode == 130 and "Traceback" not in printed, (seconds, printed)
+        until(lambda below=below: not any(map(alive, below)), 20)
+        shutil.rmtree(project.root / ".dvc/tmp/sweeps", ignore_errors=True)
 
 
 @pytest.mark.slow
@@ -127,8 +140,8 @@ def test_a_machine_that_was_asleep_goes_on(project: Project) -> None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, number)
         time.sleep(5)
-    told = told_by(driver)
-    assert driver.returncode == 0 and "grid: 6 trials: 6 complete" in told, told
+    printed = output_of(driver)
+    assert driver.returncode == 0 and "grid: 6 trials: 6 complete" in printed, printed
 
 
 @pytest.mark.slow
@@ -141,7 +154,7 @@ def test_stop_and_status_from_another_terminal(project: Project) -> None:
     assert "runs already" in project.sweep("resume", "grid", status=2)
     assert "exists; `dvc-sweep resume grid` goes on" in project.sweep("run", "grid.yaml", status=2)
     assert "grid: stopped" in project.sweep("stop", "grid")
-    assert driver.wait(20) == 130
+    assert driver.wait(20) == 143
     assert "grid: stopped, " in project.sweep("status")
     kept = project.experiments()
     assert "grid: 6 trials: 6 complete" in project.sweep("resume", "grid", "--workers", "2")
@@ -174,8 +187,8 @@ def test_the_driver_killed_and_resumed(project: Project, machines: Cluster, embe
             driver = project.start("dvc-sweep", "resume", "grid", *where)
     if driver.poll() is not None:
         driver = project.start("dvc-sweep", "resume", "grid", *where)
-    told = told_by(driver)
-    assert driver.returncode == 0 and "grid: 8 trials: 8 complete" in told, told
+    printed = output_of(driver)
+    assert driver.returncode == 0 and "grid: 8 trials: 8 complete" in printed, printed
     found = project.hashes()
     assert sorted(found) == [f"grid-{number}" for number in range(8)]
     ends = [one["trial_id"] for one in project.journal("grid") if one["op_code"] == 6 and one["state"] == 1]
@@ -199,8 +212,8 @@ def test_a_trial_that_finished_without_a_driver_is_not_run_again(project: Projec
     until(lambda: "/grid-0" in project.run("git", "for-each-ref", cwd=hub).stdout)
     driver.kill()
     assert project.ended("grid") == 0
-    told = project.sweep("resume", "grid", "--scheduler", machines.address)
-    assert "grid: 6 trials: 6 complete" in told
+    printed = project.sweep("resume", "grid", "--scheduler", machines.address)
+    assert "grid: 6 trials: 6 complete" in printed
     assert runs(machines, "one") == {f"grid-{number}": 1 for number in range(6)}
 
 
@@ -220,9 +233,9 @@ def test_the_scheduler_killed_and_restarted(project: Project, machines: Cluster)
     machines.start_scheduler()
     machines.worker("three")
     machines.worker("four")
-    told = told_by(driver)
-    assert driver.returncode == 0 and "grid: 6 trials: 6 complete" in told, told
-    assert "is gone; waiting for it" in told and "the scheduler is back" in told
+    printed = output_of(driver)
+    assert driver.returncode == 0 and "grid: 6 trials: 6 complete" in printed, printed
+    assert "is gone; waiting for it" in printed and "the scheduler is back" in printed
     assert {name: commit for name, commit in project.experiments().items() if name in done} == done
     again = runs(machines, "three", "four")
     assert not set(again) & set(done)
@@ -238,8 +251,8 @@ def test_a_worker_that_joins_late_gets_trials(project: Project, machines: Cluste
     machines.worker("first")
     until(lambda: project.ended("grid") >= 1)
     machines.worker("late")
-    told = told_by(driver)
-    assert driver.returncode == 0 and "has no workers yet; waiting for one" in told, told
+    printed = output_of(driver)
+    assert driver.returncode == 0 and "has no workers yet; waiting for one" in printed, printed
     ran = runs(machines, "first", "late")
     assert sorted(ran) == [f"grid-{number}" for number in range(6)] and set(ran.values()) == {1}
     assert machines.trials("late")
@@ -281,9 +294,11 @@ def test_a_worker_whose_disk_is_full_gets_no_more_trials(
                     file.write(bytes(4096))
             except OSError:
                 pass
-    told = told_by(driver)
-    assert driver.returncode == 0 and "grid: 6 trials: 6 complete" in told, told
-    assert re.search(r"worker tcp://127.0.0.1:\d+ gets no more trials: no space left on the disk of ", told)
+    printed = output_of(driver)
+    assert driver.returncode == 0 and "grid: 6 trials: 6 complete" in printed, printed
+    assert re.search(
+        r"worker tcp://127.0.0.1:\d+ gets no more trials: no space left on the disk of ", printed
+    )
     assert max(runs(machines, "other")) == "grid-5"
 
 
@@ -293,10 +308,10 @@ def test_where_no_worker_has_space_the_sweep_waits_to_be_resumed(
 ) -> None:
     machines.worker("full", small_disk)
     done = project.start("dvc-sweep", "run", "grid.yaml", "--scheduler", machines.address)
-    told = told_by(done)
-    assert done.returncode == 2, told
+    printed = output_of(done)
+    assert done.returncode == 2, printed
     assert (
-        told.splitlines()[-1]
+        printed.splitlines()[-1]
         == "dvc-sweep: no worker is left that can run trials; `dvc-sweep resume grid` goes on"
     )
     assert "grid: 6 trials: 6 complete" in project.sweep("resume", "grid", "--workers", "1")
@@ -313,9 +328,9 @@ def test_a_trial_that_kills_its_workers_is_recorded_as_failed(project: Project, 
     project.run("dvc", "repro", "--quiet")
     project.commit()
     machines.worker("one", nanny=True)
-    told = project.sweep("run", "grid.yaml", "--scheduler", machines.address)
-    assert "grid: 3 trials: 2 complete, 1 failed" in told
-    assert "grid-2 failed: each worker that ran it was killed, or ran out of memory" in told
+    printed = project.sweep("run", "grid.yaml", "--scheduler", machines.address)
+    assert "grid: 3 trials: 2 complete, 1 failed" in printed
+    assert "grid-2 failed: each worker that ran it was killed, or ran out of memory" in printed
 
 
 @pytest.mark.slow
@@ -327,9 +342,9 @@ def test_bad_and_diverged_trials_are_recorded_and_the_sweep_goes_on(project: Pro
         ),
     )
     project.commit()
-    told = project.sweep("run", "grid.yaml", "--workers", "2")
-    assert re.search(r"grid-\d failed: train: params.yaml: train.learning_rate: should be above 0", told)
-    assert re.search(r"grid-\d failed: train: diverged in epoch 0", told)
-    failed = re.findall(r"^(grid-\d) failed", told, re.MULTILINE)
+    printed = project.sweep("run", "grid.yaml", "--workers", "2")
+    assert re.search(r"grid-\d failed: train: params.yaml: train.learning_rate: should be above 0", printed)
+    assert re.search(r"grid-\d failed: train: diverged in epoch 0", printed)
+    failed = re.findall(r"^(grid-\d) failed", printed, re.MULTILINE)
     assert not set(failed) & set(project.experiments())
     assert len(failed) + len(project.experiments()) == 6

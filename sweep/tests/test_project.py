@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from digits import SWEEP, Project
+from dvc.config import Config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dvc_sweep import project as projects
 from dvc_sweep import space
 from dvc_sweep.__main__ import main
+from dvc_sweep.errors import BadInput
 
 
 @pytest.fixture(scope="module")
@@ -121,14 +123,172 @@ def test_values_arrive_as_they_are(value: Any) -> None:
         projects.apply(root, {"a.b": value}, copy)
 
 
-def test_a_template_counts_as_reading(project: Project) -> None:
-    text = (project.root / "dvc.yaml").read_text()
-    project.write("dvc.yaml", text.replace("stage.py train\n", "stage.py train ${extra}\n"))
-    project.write("params.yaml", (project.root / "params.yaml").read_text() + "extra: 1\n")
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project of one stage in the subfolder `inner` of a Git repository, and this process in it."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "outer/inner").mkdir(parents=True)
+    project = Project(tmp_path / "outer/inner", tmp_path / "home")
+    project.run("git", "init", "--quiet", "--initial-branch=main", cwd=tmp_path / "outer")
+    project.dvc("init", "--quiet", "--subdir")
+    for name, text in {
+        "dvc.yaml": "stages: {one: {cmd: 'true', params: [a, ../shared.yaml: [c]], metrics: [m.json: {cache: false}]}}",
+        "params.yaml": "{a: 1, b: 2}\n",
+        "../shared.yaml": "c: 3\n",
+        "m.json": '{"x": 1}',
+    }.items():
+        project.write(name, text)
+    project.commit()
+    monkeypatch.chdir(project.root)
+    return project
+
+
+def fits(project: Project, more: str) -> None:
+    """Check a sweep of the small project: its space, and what else is to be in it."""
+    sweep = project.root.parent.parent / "sweep.yaml"
+    sweep.write_text(f"objective: {{file: m.json, key: x, direction: maximize}}\n{more}\n")
     found = projects.find(str(project.root))
-    projects.check(
-        found, space.read(project.write("s.yaml", SWEEP.replace("train.l2: [0.0001, 0.01]", "extra: [1, 2]")))
+    projects.require_commit(found)
+    projects.check(found, space.read(sweep))
+    projects.ask_pipeline(found, space.read(sweep))
+
+
+def unfit(project: Project, more: str) -> str:
+    """The line with which that sweep is refused, without the name of its file."""
+    with pytest.raises(BadInput) as caught:
+        fits(project, more)
+    assert "\n" not in caught.value.message
+    return caught.value.message.removeprefix(f"{project.root.parent.parent / 'sweep.yaml'}: ")
+
+
+def test_the_check_writes_nothing_outside_of_its_folder(
+    small: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = small.root.parent.parent / "temporary"
+    temporary.mkdir()
+    (temporary / "shared.yaml").write_text("c: mine\n")
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    check = "grep -q '[56]' ../shared.yaml && grep -q 7 params.yaml"
+    fits(small, f'space: {{"../shared.yaml:c": [5, 6], a: [7]}}\ncheck: {check}')
+    assert [file.name for file in temporary.iterdir()] == ["shared.yaml"]
+    assert (temporary / "shared.yaml").read_text() == "c: mine\n"
+    assert small.git("status", "--porcelain") == ""
+
+
+def test_the_pipelines_own_check_does_not_wait_for_input(small: Project) -> None:
+    never, writer = os.pipe()  # of which nothing ever comes
+    terminal = os.dup(0)
+    os.dup2(never, 0)
+    try:
+        fits(small, "space: {a: [1]}\ncheck: timeout 5 cat")
+    finally:
+        os.dup2(terminal, 0)
+        for descriptor in (never, writer, terminal):
+            os.close(descriptor)
+
+
+@pytest.mark.parametrize("file", ["params.yaml", "../shared.yaml", "dvc.yaml"])
+def test_what_is_not_committed_is_refused(small: Project, file: str) -> None:
+    small.git("rm", "--quiet", "--cached", file)
+    small.git("commit", "--quiet", "--message", "without it")
+    assert unfit(small, 'space: {a: [1], "../shared.yaml:c": [2]}') == (
+        f"{file} is not committed, and trials run from the commit; `git add {file}`, and commit"
     )
+
+
+def test_a_project_without_scm_is_refused(small: Project) -> None:
+    small.dvc("config", "core.no_scm", "true")
+    small.commit()
+    line = "the project has core.no_scm, and DVC's experiments need Git; take that setting out"
+    assert unfit(small, "space: {a: [1]}") == line
+
+
+def test_parameter_files_that_a_clone_shares_are_refused(small: Project, tmp_path: Path) -> None:
+    (tmp_path / "far.yaml").write_text("d: 1\n")
+    (small.root / "link.yaml").symlink_to("../../far.yaml")
+    (small.root / "absolute.yaml").symlink_to(small.root / "params.yaml")
+    outside = "is outside of the Git repository, and trials have clones of that"
+    absolute = "has an absolute path; give it relative to the project"
+    for file, line in (
+        ("../../far.yaml", outside),
+        ("link.yaml", outside),
+        ("absolute.yaml", absolute),
+        (f"{small.root}/params.yaml", absolute),
+    ):
+        assert unfit(small, f'space: {{"{file}:a": [1]}}') == f"space: {file}:a: {file} {line}"
+
+
+def test_a_target_that_is_an_output_is_refused_with_its_stage(small: Project) -> None:
+    assert unfit(small, "target: m.json\nspace: {a: [1]}").endswith("; it is an output of 'one'")
+
+
+def test_a_pipeline_that_cannot_be_read_is_refused_in_one_line(small: Project) -> None:
+    small.write("dvc.yaml", "stages: {one: {cmd: 'echo ${a b}'}}")
+    small.commit()
+    for target in ("target: one\n", ""):
+        assert unfit(small, target + "space: {a: [1]}").startswith("target: ")
+
+
+def test_a_frozen_stage_does_not_count(small: Project) -> None:
+    text = (small.root / "dvc.yaml").read_text().replace("{one: {", "{one: {frozen: true, ")
+    more = (
+        "two: {cmd: 'echo ${b}', outs: [o.txt]}, three: {frozen: true, cmd: 'echo ${b} ${a}', outs: [p.txt]}}"
+    )
+    small.write("dvc.yaml", text.removesuffix("}") + ", " + more)
+    small.commit()
+    assert unfit(small, "space: {a: [1]}") == (
+        "space: a: no stage of the pipeline depends on it, frozen ones aside"
+    )
+    fits(small, "space: {b: [1]}")
+
+
+TEMPLATES = """\
+vars: [other.yaml, {given: 0}]
+stages:
+  one: {cmd: 'echo ${rate} ${given} ${optimizer}', metrics: [m.json: {cache: false}]}
+  each: {foreach: '${models}', do: {cmd: 'echo ${item.size}', outs: ['${key}.txt']}}
+  matrix: {matrix: {x: '${sizes}'}, cmd: 'echo ${item.x}', outs: ['x${item.x}.txt']}
+  own: {cmd: 'echo ${depth}', wdir: inner, vars: ['third.yaml:depth'], outs: [o.txt]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "key", "line"),
+    [
+        ("one", "other.yaml:rate", ""),
+        ("one", "other.yaml:optimizer.beta", ""),
+        ("one", "other.yaml:models", "space: other.yaml:models: no stage of one depends on it"),
+        ("one", "a", "space: a: no stage of one depends on it"),
+        ("each@us", "other.yaml:models.us.size", ""),
+        ("each", "other.yaml:sizes", "space: other.yaml:sizes: no stage of each depends on it"),
+        ("matrix", "other.yaml:sizes.0", ""),
+        ("own", "inner/third.yaml:depth", ""),
+        ("own", "inner/third.yaml:width", "space: inner/third.yaml:width: no stage of own depends on it"),
+        ("deeper/dvc.yaml:deep", "deeper/params.yaml:c", ""),
+        ("deeper/dvc.yaml:deep", "c", "space: c: no stage of deeper/dvc.yaml:deep depends on it"),
+    ],
+)
+def test_a_template_depends_on_what_it_takes(small: Project, target: str, key: str, line: str) -> None:
+    for folder in ("inner", "deeper"):
+        (small.root / folder).mkdir()
+    for name, text in {
+        "dvc.yaml": TEMPLATES,
+        "deeper/dvc.yaml": "stages: {deep: {cmd: 'echo ${c}', metrics: [../n.json: {cache: false}]}}",
+        "deeper/params.yaml": "c: 1\n",
+        "inner/third.yaml": "{depth: 1, width: 2}\n",
+        "params.yaml": "{a: 1, c: 2}\n",
+        "other.yaml": "{rate: 1, optimizer: {beta: 1}, models: {us: {size: 1}, eu: {size: 2}}, sizes: [1, 2]}\n",
+    }.items():
+        small.write(name, text)
+    small.commit()
+    # If the key is fine, the next line is refused.
+    file = small.root.parent.parent / "sweep.yaml"
+    file.write_text(
+        f"objective: {{file: none, key: x, direction: maximize}}\ntarget: {target}\nspace: {{'{key}': [1]}}"
+    )
+    with pytest.raises(BadInput) as caught:
+        projects.check(projects.find("."), space.read(file))
+    assert caught.value.message.startswith(line or "objective: file: none")
 
 
 def test_a_curve_may_be_in_a_folder_that_git_ignores(project: Project) -> None:
@@ -148,3 +308,16 @@ def test_the_settings_of_the_clones_have_absolute_paths(project: Project, tmp_pa
     text = file.read_text()
     assert f"url = {os.path.realpath(project.root.parent / 'storage')}" in text
     assert "url = s3://bucket/x" in text and "secret_access_key = x%y" in text
+
+
+def test_dvc_reads_the_settings_of_the_clones_as_they_were(small: Project, tmp_path: Path) -> None:
+    options = {"url": "s3://bucket/a, b#c", "secret_access_key": 'x#y, %z = "w', "profile": "Zoë"}
+    with (small.root / ".dvc/config.local").open("w", encoding="utf-8") as local:
+        local.write(
+            '[\'remote "far"\']\nurl = "s3://bucket/a, b#c"\nsecret_access_key = \'x#y, %z = "w\'\nprofile = Zoë\n'
+        )
+        local.write("[cache]\ntype = reflink,copy\n")
+    file = tmp_path / "config"
+    projects.write_config(projects.find("."), file)
+    found = Config.load_file(str(file))
+    assert (found["remote"]["far"], found["cache"]["type"]) == (options, ["reflink", "copy"])

@@ -18,14 +18,14 @@ pytestmark = pytest.mark.integration
 
 
 def test_each_trial_is_an_experiment_that_dvc_knows(swept: tuple[Project, str]) -> None:
-    project, told = swept
+    project, printed = swept
     baseline = project.git("rev-parse", "HEAD")
     assert project.git("status", "--porcelain") == ""  # the workspace is left alone
 
-    assert re.search(r"grid: 6 trials: 4 complete, 2 failed, in \d+\.\d s", told)
+    assert re.search(r"grid: 6 trials: 4 complete, 2 failed, in \d+\.\d s", printed)
     for number in (2, 3):
-        assert f"grid-{number} failed: train: params.yaml: train.learning_rate: should be above 0" in told
-    [best] = re.findall(r"best: dvc exp apply (grid-\d)", told)
+        assert f"grid-{number} failed: train: params.yaml: train.learning_rate: should be above 0" in printed
+    [best] = re.findall(r"best: dvc exp apply (grid-\d)", printed)
 
     shown = json.loads(project.dvc("exp", "show", "--json"))
     [head] = [one for one in shown if one["rev"] == baseline]
@@ -44,7 +44,9 @@ def test_each_trial_is_an_experiment_that_dvc_knows(swept: tuple[Project, str]) 
         name: data["metrics"]["metrics.json"]["data"]["held_out"]["accuracy"] for name, data in found.items()
     }
     assert accuracy[best] == max(accuracy.values())
-    rows = [line.split() for line in told.splitlines() if line.startswith("grid-") and "failed:" not in line]
+    rows = [
+        line.split() for line in printed.splitlines() if line.startswith("grid-") and "failed:" not in line
+    ]
     assert rows[0][:2] == [best, f"{accuracy[best]:.6g}"]
 
     difference = project.dvc("exp", "diff", "grid-0", "grid-4", "--json")
@@ -117,8 +119,8 @@ def test_a_known_result_costs_no_run(project: Project, machines: Cluster) -> Non
         for file in machines.folder.rglob("runs.txt")
         for line in file.read_text().splitlines()
     ]
-    told = project.sweep("run", "grid.yaml", "--name", "again", "--scheduler", machines.address)
-    assert "again: 3 trials: 3 complete" in told
+    printed = project.sweep("run", "grid.yaml", "--name", "again", "--scheduler", machines.address)
+    assert "again: 3 trials: 3 complete" in printed
     assert [*machines.trials("one"), *machines.trials("two")] == []
     hashes = project.hashes()
     for number in range(3):
@@ -148,9 +150,9 @@ pruning: {curve: curve.tsv, startup_trials: 3, warmup_steps: 1}
 def test_a_hopeless_trial_is_ended_early(project: Project) -> None:
     project.write("pruned.yaml", PRUNED)
     project.commit()
-    told = project.sweep("run", "pruned.yaml", "--workers", "1")
-    assert "pruned: 5 trials: 3 complete, 2 pruned" in told
-    assert re.search(r"pruned-3 +pruned +1e-05 +pruned at step [1-6], at 0\.\d+", told)
+    printed = project.sweep("run", "pruned.yaml", "--workers", "1")
+    assert "pruned: 5 trials: 3 complete, 2 pruned" in printed
+    assert re.search(r"pruned-3 +pruned +1e-05 +pruned at step [1-6], at 0\.\d+", printed)
     assert sorted(project.experiments()) == ["pruned-0", "pruned-1", "pruned-2"]
     assert "2 pruned" in (project.root / "pruned.html").read_text()
 
@@ -167,9 +169,9 @@ def test_machines_that_share_no_folder_use_hub_and_remote(
     subprocess.run(["git", "init", "--quiet", "--bare", str(hub)], check=True)
     machines.worker("one")
     machines.worker("two")
-    told = project.sweep("run", "grid.yaml", "--scheduler", machines.address, "--hub", f"file://{hub}")
-    assert "6 trials: 6 complete" in told
-    [commands, best] = re.findall(r"best: (.* && dvc exp apply (grid-\d))", told)[0]
+    printed = project.sweep("run", "grid.yaml", "--scheduler", machines.address, "--hub", f"file://{hub}")
+    assert "6 trials: 6 complete" in printed
+    [commands, best] = re.findall(r"best: (.* && dvc exp apply (grid-\d))", printed)[0]
     model = project.hashes()[best]["stages"]["train"]["outs"][1]["md5"]
     cached = project.root / ".dvc/cache/files/md5" / model[:2] / model[2:]
     assert not cached.exists()
@@ -194,8 +196,8 @@ def test_a_project_in_a_subfolder_is_swept(project: Project, tmp_path: Path) -> 
         "sweep.yaml", (inner.root / "sweep.yaml").read_text().replace("target: train", "target: evaluate")
     )
     inner.commit()
-    told = inner.sweep("run", "sweep.yaml", "--trials", "2", "--workers", "1")
-    assert "sweep: 2 trials: 2 complete" in told
+    printed = inner.sweep("run", "sweep.yaml", "--trials", "2", "--workers", "1")
+    assert "sweep: 2 trials: 2 complete" in printed
     assert sorted(inner.experiments()) == ["sweep-0", "sweep-1"]
     inner.run("dvc", "exp", "apply", "sweep-1")
     assert "Running" not in inner.run("dvc", "repro").stdout

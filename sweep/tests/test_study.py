@@ -139,3 +139,9 @@ def test_reading_a_study_writes_nothing(tmp_path: Path) -> None:
     assert Study(tmp_path / "j", "s", sweep()).best() is not None
     assert (tmp_path / "j").read_bytes() == before
     assert isinstance(Study(tmp_path / "j", "s", sweep()).study, optuna.Study)
+
+
+def test_of_a_trial_that_a_kill_cut_short_what_there_is_is_shown(tmp_path: Path) -> None:
+    study = Study(tmp_path / "journal", "s", sweep(), writing=True)
+    study._study.ask()
+    assert study.values(study.trials[0]) == {"fixed": 1}

@@ -60,6 +60,20 @@ def test_a_metric_is_a_finite_number_or_what_is_wrong(
     assert value.startswith(found) if isinstance(found, str) and isinstance(value, str) else value == found
 
 
+def test_keys_of_metrics_may_have_dots(tmp_path: Path) -> None:
+    (tmp_path / "m.json").write_text('{"map@.5": 1, "val.loss": {"a.b": [2]}, "val": {"loss": {"c": 3}}}')
+    for key, value in {"map@.5": 1, "val.loss.a.b.0": 2, "val.loss.c": 3}.items():
+        assert trial.metric(tmp_path / "m.json", key) == value
+    assert trial.metric(tmp_path / "m.json", "val.loss.b") == "has no 'val.loss.b'"
+
+
+def test_of_a_long_log_the_end_is_read(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"\xff" * (3 << 20) + b"\nlast")
+    text = trial._text(tmp_path / "log")
+    assert len(text) == 1 << 20 and text.endswith("\nlast")
+    assert trial._text(tmp_path / "none") == ""
+
+
 def test_metrics_in_yaml_and_toml_are_read(tmp_path: Path) -> None:
     (tmp_path / "m.yaml").write_text("a: {b: 1e-3}\n")
     (tmp_path / "m.toml").write_text("[a]\nb = 2\n")
@@ -117,10 +131,11 @@ def test_a_worker_that_does_not_see_the_folder_says_what_to_do(tmp_path: Path) -
     """As on another machine, where the hub's path leads nowhere."""
     far = SimpleNamespace(local_directory=str(tmp_path), address="tcp://10.0.0.2:4000", nanny=None)
     job = trial.Job(
-        number=0, attempt=0, hub=Hub("/nowhere/hub.git", "s-1"), subfolder=".", cache="/nowhere/cache", name="s-0",
-        experiment="refs/exps/00/1/s-0", overrides=[], target=None, metrics="m.json", key="m", curve=None, topic="t",
+        number=0, attempt=0, hub=Hub("/nowhere/hub.git", "s-1"), subfolder=".", author={}, cache="/nowhere/cache",
+        name="s-0", experiment="refs/exps/00/1/s-0", overrides=[], target=None, metrics="m.json", key="m", curve=None,
+        topic="t",
     )  # fmt: skip
-    with pytest.raises(trial.Unfit) as told:
+    with pytest.raises(trial.Unfit) as caught:
         trial._Slot(far, 0).run(job, lambda: True)
     line = "does not see /nowhere/hub.git; machines that share no folder need --hub"
-    assert told.value.args == ("tcp://10.0.0.2:4000", line)
+    assert caught.value.args == ("tcp://10.0.0.2:4000", line)

@@ -102,8 +102,8 @@ def test_what_is_no_picture_is_told_in_one_line_and_the_others_are_read(folder):
     result = run("notes.png", "in/a.png", "blank.png", "nowhere.png")
     assert result.exit_code == 2
     assert [line.split(":")[0] for line in result.stdout.splitlines()] == ["in/a.png"]
-    told = result.stderr.splitlines()
-    assert len(told) == 3 and all(line.startswith("predict: ") for line in told)
+    lines = result.stderr.splitlines()
+    assert len(lines) == 3 and all(line.startswith("predict: ") for line in lines)
     without, with_one = json.loads(run("--json", "notes.png", "in/a.png").stdout)
     assert "not a picture" in without["error"] and "digits" not in without
     assert with_one["picture"] == "in/a.png" and "error" not in with_one
@@ -137,7 +137,7 @@ def test_an_unsure_reading_says_so(folder, monkeypatch):
 def test_what_looks_like_no_digit_is_told(folder):
     network = model.load("models/model.npz")[1][0]
     unfamiliar = nothing_unfamiliar(network)
-    unfamiliar.judge.layers[-1].biases[:] = 1
+    unfamiliar.classifier.layers[-1].biases[:] = 1
     unfamiliar.save("reports/familiarity.npz")
     best = expected("in/a.png").argmax()
     assert run("in/a.png").stdout.startswith(f"in/a.png:  does not look like a digit:  {best} ")

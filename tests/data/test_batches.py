@@ -183,6 +183,7 @@ class TestDescription:
     def test_it_comes_back(self, tmp_path):
         write_batches_description(tmp_path / "batches.json", self.description)
         assert read_batches_description(tmp_path / "batches.json") == self.description
+        assert (tmp_path / "batches.json").read_text("utf-8").endswith("}\n")
         assert json.loads((tmp_path / "batches.json").read_text()) == {
             "batch_size": 4,
             "remainder": "drop",

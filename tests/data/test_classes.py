@@ -26,7 +26,8 @@ def test_a_description_comes_back(tmp_path):
     write_dataset_description(tmp_path / "dataset.json", description)
     assert read_dataset_description(tmp_path / "dataset.json") == description
     assert json.loads((tmp_path / "dataset.json").read_bytes())["classes"] == ["お", "き"]
-    assert "お" in (tmp_path / "dataset.json").read_text(encoding="utf-8")  # as people write it
+    text = (tmp_path / "dataset.json").read_text(encoding="utf-8")
+    assert "お" in text and text.endswith("}\n")  # as people write it
 
 
 @pytest.mark.parametrize(

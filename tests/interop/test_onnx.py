@@ -137,12 +137,12 @@ def test_the_command_writes_a_whole_and_told_model_twice_the_same(project):
     assert shapes["images"] == ["N", ROWS, COLUMNS]
     assert (shapes["normalized"], shapes["layer2.z"]) == (["N", ROWS * COLUMNS], ["N", 6])
     assert (shapes["probabilities"], shapes["label"]) == (["N", 3], ["N"])
-    told = {entry.key: entry.value for entry in exported.metadata_props}
-    assert json.loads(told["classes"]) == list(CLASSES) and told["data_set"] == "letters"
-    metrics = json.loads(told["metrics"])
+    metadata = {entry.key: entry.value for entry in exported.metadata_props}
+    assert json.loads(metadata["classes"]) == list(CLASSES) and metadata["data_set"] == "letters"
+    metrics = json.loads(metadata["metrics"])
     assert (metrics["accuracy"], metrics["errors"]) == (0.5, 7)
     hashed = subprocess.check_output(["sha256sum", "models/model.npz"], cwd=project, text=True)
-    assert told["sha256 of model.npz"] == hashed.split()[0]
+    assert metadata["sha256 of model.npz"] == hashed.split()[0]
     graph = exported.graph
     for part in (exported, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
         assert part.doc_string
@@ -164,8 +164,8 @@ def test_the_command_writes_a_whole_and_told_model_twice_the_same(project):
 def test_what_is_missing_is_told_in_one_line(project, capsys, missing, says):
     (project / missing).unlink()
     assert main([str(project / "models" / "model.npz"), str(project / "m.onnx")]) == 2
-    told = capsys.readouterr().err
-    assert says in told and told.count("\n") == 1
+    message = capsys.readouterr().err
+    assert says in message and message.count("\n") == 1
     assert not (project / "m.onnx").exists()
 
 

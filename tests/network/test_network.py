@@ -134,6 +134,19 @@ def test_models_of_two_seeds_need_two_networks(tmp_path):
     assert not (tmp_path / "model.npz").exists()
 
 
+@pytest.mark.parametrize("seeds", [0, 1, 3])
+def test_a_model_file_of_other_seeds_than_networks_is_refused(tmp_path, seeds):
+    network, path = Network(6, LAYERS), tmp_path / "model.npz"
+    np.savez(
+        path,
+        parameters=np.stack([network.parameters] * 2),
+        seeds=np.arange(seeds),
+        architecture=np.array(json.dumps(network.architecture())),
+    )
+    with pytest.raises(InputError, match=f"2 networks for {seeds} seeds; run the train stage again"):
+        model.load(path)
+
+
 @pytest.mark.parametrize(
     ("targets", "line"),
     [

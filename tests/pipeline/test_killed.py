@@ -114,19 +114,19 @@ def test_a_stage_killed_often_is_put_right_each_time(prepared, tmp_path, stage, 
     "`dvc-checks mend` does it for `dvc repro`",
 )
 @pytest.mark.parametrize(
-    ("name", "half", "told"),
+    ("name", "half", "message"),
     [
         ("dvc.lock", lambda whole: whole[: whole.rindex(b"md5: ") + 2], "dvc.lock' is invalid"),
         ("dvc.lock", lambda whole: b"", "required key not provided"),
         (".dvc/tmp/rwlock", lambda whole: b"", "Unable to read RWLock-file"),
     ],
 )
-def test_half_a_file_of_dvc_is_mended(prepared, tmp_path, name, half, told) -> None:
+def test_half_a_file_of_dvc_is_mended(prepared, tmp_path, name, half, message) -> None:
     project = prepared.copy_to(tmp_path / "project")
     wanted = hashes(project)
     file = project.file(name)
     file.write_bytes(half(file.read_bytes() if file.exists() else b""))
-    assert told in project.dvc("repro", "--force", status=255)
+    assert message in project.dvc("repro", "--force", status=255)
     repro_again(project)
     assert hashes(project) == wanted
 

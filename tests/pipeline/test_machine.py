@@ -314,7 +314,7 @@ def test_another_current_folder(folder: Path, tmp_path: Path) -> None:
     assert finished.stderr == "batch: params.yaml: not found; run this in a folder that has one\n"
 
 
-def told(finished: subprocess.CompletedProcess, stage: str) -> str:
+def error_line(finished: subprocess.CompletedProcess, stage: str) -> str:
     """The one line of a stage that has ended with status 2."""
     lines = [line for line in finished.stderr.splitlines() if " examples; epoch " not in line]
     assert finished.returncode == 2 and len(lines) == 1 and lines[0].startswith(f"{stage}: "), finished.stderr
@@ -410,7 +410,7 @@ def test_few_open_files(folder: Path, stage: str) -> None:
     before = outputs(stage)
     finished = script(stage, folder, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (10, 10)))
     if finished.returncode:
-        assert told(finished, stage).endswith(os.strerror(errno.EMFILE))
+        assert error_line(finished, stage).endswith(os.strerror(errno.EMFILE))
     assert not partials()
     works(stage)
     assert outputs(stage) == before
@@ -461,7 +461,7 @@ def test_images_cut_short_while_they_are_read(folder: Path, workers: str) -> Non
         time.sleep(0.02)
     os.truncate("data/batches/train/images.npy", 0)
     _, err = process.communicate(timeout=60)
-    line = told(subprocess.CompletedProcess([], process.returncode, "", err), "train")
+    line = error_line(subprocess.CompletedProcess([], process.returncode, "", err), "train")
     assert "a file became shorter while it was read" in line or "a file may have become shorter" in line
     assert Path("models/model.npz").read_bytes() == model
 

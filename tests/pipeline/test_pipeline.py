@@ -196,8 +196,8 @@ def test_the_summary_tells_the_result_in_three_lines_at_once(prepared):
     accuracy, errors, report = output.splitlines()
     test = metrics_of(prepared)["test"]
     low, high = (f"{100 * bound:.2f}" for bound in test["accuracy_ci95"])
-    told = f"{100 * test['accuracy']:.2f} % (95 % interval {low} to {high} %)"
-    assert accuracy.split(maxsplit=2)[2] == told
+    expected = f"{100 * test['accuracy']:.2f} % (95 % interval {low} to {high} %)"
+    assert accuracy.split(maxsplit=2)[2] == expected
     assert errors.split(maxsplit=1)[1] == f"{test['errors']} of 594"
     assert prepared.file(report.split()[1]).is_file()
 

@@ -177,17 +177,17 @@ def test_the_core_replays_a_randomstate(name, monkeypatch):
 
 
 @pytest.fixture
-def told(tmp_path, monkeypatch):
+def story(tmp_path, monkeypatch):
     """Write a recipe's about.yaml into a copy of its folder, and make the page's story of it."""
     shutil.copytree(RECIPES / "mnist1000-plain", tmp_path / "mnist1000-plain")
     monkeypatch.setattr(results, "HERE", tmp_path)
 
-    def story(about: str) -> str:
+    def write(about: str) -> str:
         (tmp_path / "mnist1000-plain" / "about.yaml").write_text(about, "utf-8")
         result = results.load("mnist1000-plain")
         return table.readme([result])
 
-    return story
+    return write
 
 
 @pytest.mark.fault(
@@ -206,15 +206,15 @@ def told(tmp_path, monkeypatch):
         "an open { brace",
     ],
 )
-def test_a_story_is_text_and_no_format_string(told, monkeypatch, text):
+def test_a_story_is_text_and_no_format_string(story, monkeypatch, text):
     monkeypatch.setenv("SECRET", "swordfish")
-    page = told(f"what: '{text}'\n")
+    page = story(f"what: '{text}'\n")
     assert f"**What it is.** {text}\n" in page and "swordfish" not in page
 
 
-def test_a_story_names_the_figures_of_recipes(told):
+def test_a_story_names_the_figures_of_recipes(story):
     result = results.load("mnist1000-plain")
-    page = told("right: 'tests at {mnist1000-plain} after {mnist1000-plain:epochs} epochs'\n")
+    page = story("right: 'tests at {mnist1000-plain} after {mnist1000-plain:epochs} epochs'\n")
     assert f"tests at {100 * result.mean:.1f} % after 300 epochs" in page
 
 
@@ -237,9 +237,9 @@ def test_a_story_names_the_figures_of_recipes(told):
         ("what: \0", "not readable as YAML"),
     ],
 )
-def test_an_about_that_is_none_is_refused_in_one_line(told, about, line):
+def test_an_about_that_is_none_is_refused_in_one_line(story, about, line):
     with pytest.raises(InputError) as caught:
-        told(about)
+        story(about)
     assert "mnist1000-plain/about.yaml: " in str(caught.value) and line in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -48,16 +48,16 @@ def table(body, first):
     return rows
 
 
-def check(card, judged, actual, predicted, confidence, bins):
+def check(card, figures, actual, predicted, confidence, bins):
     """Every figure of the card against the content of metrics.json and the predictions."""
     front, body = parts(card)
-    test = judged["test"]
+    test = figures["test"]
     assert (
         set(front) <= KNOWN and front["license"] == "mit" and front["pipeline_tag"] == "image-classification"
     )
     (result,) = front["model-index"][0]["results"]
-    told = {metric["type"]: metric["value"] for metric in result["metrics"]}
-    assert told == {"accuracy": test["accuracy"], "f1": test["macro_f1"]}
+    reported = {metric["type"]: metric["value"] for metric in result["metrics"]}
+    assert reported == {"accuracy": test["accuracy"], "f1": test["macro_f1"]}
     assert result["task"]["type"] == front["pipeline_tag"] and result["dataset"]["split"] == "test"
 
     low, high = map(percent, test["accuracy_ci95"])
@@ -66,14 +66,14 @@ def check(card, judged, actual, predicted, confidence, bins):
         f"It read {percent(test['accuracy'])} of {test['examples']:,} test images right "
         f"(95 % interval {low} to {high}):\n{errors}"
     ) in body
-    names = [name for name in ("train", "validation", "test") if name in judged]
+    names = [name for name in ("train", "validation", "test") if name in figures]
     assert table(body, "images") == [
         [
             name, percent(one["accuracy"]), " to ".join(map(percent, one["accuracy_ci95"])), f"{one['errors']:,}",
             f"{one['examples']:,}", f"{one['loss']:.4f}", percent(one["macro_f1"]),
             percent(one["expected_calibration_error"]),
         ]
-        for name, one in ((name, judged[name]) for name in names)
+        for name, one in ((name, figures[name]) for name in names)
     ]  # fmt: skip
     is_, claimed = Counter(actual), Counter(predicted)
     right = Counter(a for a, p in zip(actual, predicted, strict=True) if a == p)
@@ -101,12 +101,12 @@ def check(card, judged, actual, predicted, confidence, bins):
 
 
 def test_the_committed_card_is_of_the_committed_metrics_and_predictions():
-    judged = json.loads((ROOT / "reports" / "metrics.json").read_text(encoding="utf-8"))
+    figures = json.loads((ROOT / "reports" / "metrics.json").read_text(encoding="utf-8"))
     with open(ROOT / "reports" / "predictions.csv", encoding="utf-8") as file:
         rows = [(int(r["actual"]), int(r["predicted"]), float(r["confidence"])) for r in csv.DictReader(file)]
     bins = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")["plot"]["calibration_bins"]
     card = CARD.read_text(encoding="utf-8")
-    check(card, judged, *zip(*rows, strict=True), bins)
+    check(card, figures, *zip(*rows, strict=True), bins)
     hashes = dict(table(card, "file"))
     for name in ("reports/metrics.json", "reports/predictions.csv"):
         assert hashes[name].strip("`") == hashlib.sha256((ROOT / name).read_bytes()).hexdigest()
@@ -119,12 +119,12 @@ def made(tmp_path, name, classes, validation=True, seeds=False, output="softmax"
     predicted, confidence = metrics.predict(network.probabilities(images))
     predictions = Predictions(labels, predicted, np.round(confidence, 6))
     one = metrics.summary(labels, predicted, confidence, 0.123456789, len(classes), 7)
-    judged = {"train": one, "test": one | {"per_class": metrics.per_class(labels, predicted, classes)}}
+    figures = {"train": one, "test": one | {"per_class": metrics.per_class(labels, predicted, classes)}}
     if validation:
-        judged["validation"] = one
+        figures["validation"] = one
     if seeds:
-        judged["seeds"] = {"list": [0, 1, 2], "test": {"accuracy": {"mean": 0.98765, "sd": 0.00123}}}
-    judged = metrics.rounded(judged)
+        figures["seeds"] = {"list": [0, 1, 2], "test": {"accuracy": {"mean": 0.98765, "sd": 0.00123}}}
+    figures = metrics.rounded(figures)
     written = []
     for file in ("one.md", "two.md"):
         write_card(
@@ -132,7 +132,7 @@ def made(tmp_path, name, classes, validation=True, seeds=False, output="softmax"
             description=DatasetDescription(name, name.upper(), classes),
             normalizer=divide(255, (28, 28), "float32"),
             predictions=predictions,
-            metrics=judged,
+            metrics=figures,
             bins=metrics.reliability(predictions.confidence, predicted == labels, 7),
             network=network,
             epochs=3,
@@ -142,7 +142,7 @@ def made(tmp_path, name, classes, validation=True, seeds=False, output="softmax"
         written.append((tmp_path / file).read_bytes())
     assert written[0] == written[1]
     card = written[0].decode()
-    check(card, judged, labels.tolist(), predicted.tolist(), predictions.confidence.tolist(), 7)
+    check(card, figures, labels.tolist(), predicted.tolist(), predictions.confidence.tolist(), 7)
     return card
 
 

@@ -118,7 +118,7 @@ def test_the_threshold_is_chosen_on_images_that_nothing_was_fitted_to():
     held_out = images[4 * len(images) // 5 :]
     assert np.mean(fitted.score(network, held_out) > 0) <= familiarity.ALARMS + 1 / len(held_out)
     again = familiarity.fit(network, divide(16, (8, 8), "float32"), images)
-    np.testing.assert_array_equal(fitted.judge.parameters, again.judge.parameters)
+    np.testing.assert_array_equal(fitted.classifier.parameters, again.classifier.parameters)
     noise = np.random.default_rng(0).uniform(0, 1, (200, 64)).astype(np.float32)
     others = marks(500, frame_of((8, 8)), stream(1, "test")).reshape(500, 64) / np.float32(16)
     assert np.mean(fitted.score(network, noise) > 0) > 0.5
@@ -144,7 +144,7 @@ def test_networks_of_any_depth_and_too_few_images(dense, tmp_path):
     assert len(np.unique(scores)) > 1
     few = familiarity.fit(network, divide(16, (8, 8), "float32"), images[: familiarity.FEWEST])
     assert (few.score(network, images) == -1).all()
-    save_arrays(path, {"parameters": fitted.judge.parameters[1:], "network": np.array(fitted.network)})
+    save_arrays(path, {"parameters": fitted.classifier.parameters[1:], "network": np.array(fitted.network)})
     with pytest.raises(InputError, match=r"familiarity.npz: has [\d,]+ parameters, and should have [\d,]+$"):
         familiarity.Familiarity.load(path, network)
 
@@ -167,8 +167,8 @@ def test_activations_that_are_no_numbers_find_nothing_unfamiliar():
         network = any_network([Dense(8), Dense(10, "softmax")], 64)
         network.parameters[:] = value
         fitted = familiarity.fit(network, divide(16, (8, 8), "float32"), images)
-        np.testing.assert_array_equal(fitted.judge.layers[-1].biases, [-1])
-        assert not fitted.judge.layers[0].weights.any()
+        np.testing.assert_array_equal(fitted.classifier.layers[-1].biases, [-1])
+        assert not fitted.classifier.layers[0].weights.any()
 
 
 @pytest.mark.slow
@@ -187,7 +187,7 @@ def test_how_much_of_what_is_no_digit_is_told():
     def share(images):
         return float(np.mean(fitted.score(network, images) > 0))
 
-    told = {kind: share(normalizer.transform(pictures)) for kind, pictures in no_digits().items()}
+    refused = {kind: share(normalizer.transform(pictures)) for kind, pictures in no_digits().items()}
     digits = [
         drawn([np.array(stroke) for stroke in one.strokes]) for kind in KINDS for one in drawings(kind, 2, 4)
     ]
@@ -195,6 +195,6 @@ def test_how_much_of_what_is_no_digit_is_told():
         "test images": share(np.asarray(test)),
         "drawn digits": share(normalizer.transform(np.stack(digits))),
     }
-    print({kind: f"{part:.1%}" for kind, part in (told | alarms).items()})
+    print({kind: f"{part:.1%}" for kind, part in (refused | alarms).items()})
     assert alarms["test images"] <= 0.02 and alarms["drawn digits"] <= 0.05
-    assert min(told.values()) >= 0.9
+    assert min(refused.values()) >= 0.9

@@ -51,13 +51,13 @@ def test_the_headline(digits):
     errors = int((network.predict(images) != labels).sum())
     words = text_of(html)
     accuracy = f"{100 * (1 - errors / 594):.2f} %"
-    for told in (
+    for phrase in (
         f"{accuracy} of 594 test images",
         f"{errors} out of 594",
         "64 → 24 relu → 10 softmax",
         "1,810, float32",
     ):
-        assert told in words
+        assert phrase in words
 
 
 def test_nothing_comes_from_elsewhere(digits):
@@ -95,11 +95,11 @@ def test_more_errors_than_fit_are_thinned_out_evenly(tmp_path, monkeypatch):
 
 def test_the_tables_repeat_what_the_drawings_show(digits):
     words = text_of(digits[-1])
-    for told in (
+    for phrase in (
         "epoch train loss train accuracy validation loss validation accuracy learning rate",
         "1 0.5 80.00 %",
     ):
-        assert told in words
+        assert phrase in words
     assert (
         "class precision recall test images" in words
         and "confidence predictions right 95 % interval" in words

@@ -45,7 +45,7 @@ FLAGS = [
 ]
 AXE = "axe-core@4.14.1"
 AXE_SHA512 = "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ=="
-LOOKS = {
+APPEARANCES = {
     "light": {"color_scheme": "light", "viewport": {"width": 1280, "height": 900}},
     "dark": {"color_scheme": "dark", "viewport": {"width": 1280, "height": 900}},
     "phone": {"color_scheme": "light", "viewport": {"width": 390, "height": 844}, "has_touch": True},
@@ -84,8 +84,8 @@ def visit(browser):
     """Open a file in a page of its own; in the end it has complained of nothing and asked for nothing."""
     contexts, complaints = [], []
 
-    def open_page(path, look="light", **more):
-        context = browser.new_context(**LOOKS[look] | more)
+    def open_page(path, appearance="light", **more):
+        context = browser.new_context(**APPEARANCES[appearance] | more)
         contexts.append(context)
         page = context.new_page()
         page.on(
@@ -257,18 +257,18 @@ def test_the_pictures_in_the_page_are_the_test_images(visit, digits):
 
 
 def test_it_loads_in_any_look_without_a_complaint(visit, digits):
-    for look in LOOKS:
-        page = visit(digits[-1], look)
+    for appearance in APPEARANCES:
+        page = visit(digits[-1], appearance)
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
-            f"{look}: wider than the window"
+            f"{appearance}: wider than the window"
         )
         shot = np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("L")).astype(float)
-        assert (shot.mean() < 90) == (look == "dark")
+        assert (shot.mean() < 90) == (appearance == "dark")
 
 
-@pytest.mark.parametrize("look", LOOKS)
-def test_the_automated_accessibility_check_finds_nothing(visit, digits, axe, look):
-    page = visit(digits[-1], look)
+@pytest.mark.parametrize("appearance", APPEARANCES)
+def test_the_automated_accessibility_check_finds_nothing(visit, digits, axe, appearance):
+    page = visit(digits[-1], appearance)
     for details in page.locator("summary").all():
         details.click()
     page.evaluate(axe)
@@ -283,12 +283,12 @@ OPEN = "document.querySelectorAll('details').forEach(one => { one.open = true; }
 
 
 def readable(page):
-    for look in ("light", "dark"):
-        page.emulate_media(color_scheme=look)
+    for appearance in ("light", "dark"):
+        page.emulate_media(color_scheme=appearance)
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 900})
             complaints, texts = page.evaluate(UNREADABLE)
-            assert complaints == [] and texts > 300, f"{look}, {width} pixels"
+            assert complaints == [] and texts > 300, f"{appearance}, {width} pixels"
     page.emulate_media(media="print")
     page.set_viewport_size({"width": 688, "height": 900})  # A4 without its margins
     complaints, texts = page.evaluate(UNREADABLE)
@@ -344,8 +344,8 @@ def test_it_prints_light_with_bars_and_heat_and_without_what_only_a_screen_can(v
 
 
 def test_forced_colours_keep_bars_and_heat(visit, digits):
-    for look in ("light", "dark"):
-        page = visit(digits[-1], look, forced_colors="active")
+    for appearance in ("light", "dark"):
+        page = visit(digits[-1], appearance, forced_colors="active")
         assert len(colours(page, "#matrix button:not(.right)")) > 1
         (bar,), (behind,) = colours(page, ".mistake .bar"), colours(page, ".best .right .bar i")
         assert bar != behind
@@ -379,8 +379,8 @@ def test_the_errors_by_what_they_are_to_be_chosen_by_mouse_and_keyboard(visit, d
     for kind in page.locator("#errors li").all():
         actual = int(kind.locator(".name").inner_text())
         rows = np.flatnonzero((labels == actual) & (predicted != actual))
-        told = kind.locator("button").evaluate_all("all => all.map(one => one.ariaLabel)")
-        assert told == [f"Test image {row}: {actual} taken for {predicted[row]}" for row in rows]
+        names = kind.locator("button").evaluate_all("all => all.map(one => one.ariaLabel)")
+        assert names == [f"Test image {row}: {actual} taken for {predicted[row]}" for row in rows]
     assert page.locator("#errors button[tabindex='0']").count() == 1
     page.locator("#errors button").first.focus()
     page.keyboard.press("ArrowRight")
@@ -548,9 +548,9 @@ def test_a_stroke_drawn_with_a_finger_is_recognised(visit, committed):
 
 def test_the_committed_report_in_every_look(visit, committed, axe):
     assert committed.stat().st_size < 3_000_000
-    for look in LOOKS:
-        page = visit(committed, look)
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), look
+    for appearance in APPEARANCES:
+        page = visit(committed, appearance)
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), appearance
     page.evaluate(axe)
     assert [one["id"] for one in page.evaluate("axe.run(document)")["violations"]] == []
 
@@ -596,13 +596,13 @@ def test_a_drawing_of_any_size_is_shown_to_the_network_alike(visit, digits):
 def test_undo_redo_and_clear_by_button_and_by_key(visit, digits):
     page = visit(digits[-1])
     undo, redo = page.locator("#undo"), page.locator("#redo")
-    told = [page.locator("#verdict").inner_text()]
+    verdicts = [page.locator("#verdict").inner_text()]
     assert undo.get_attribute("aria-disabled") == redo.get_attribute("aria-disabled") == "true"
     for stroke in STROKES["7"] + STROKES["1"]:
         draw(page, [stroke])
-        told.append(page.locator("#verdict").inner_text())
+        verdicts.append(page.locator("#verdict").inner_text())
     page.keyboard.press("Escape")
-    assert (drawn(page), page.locator("#verdict").inner_text()) == ([], told[0])
+    assert (drawn(page), page.locator("#verdict").inner_text()) == ([], verdicts[0])
     assert redo.get_attribute("aria-disabled") == "true"
     for back, count in (
         (undo.click, 2),
@@ -611,11 +611,11 @@ def test_undo_redo_and_clear_by_button_and_by_key(visit, digits):
         (lambda: page.keyboard.press("Control+z"), 0),
     ):
         back()
-        assert (len(drawn(page)), page.locator("#verdict").inner_text()) == (count, told[count])
+        assert (len(drawn(page)), page.locator("#verdict").inner_text()) == (count, verdicts[count])
     assert undo.get_attribute("aria-disabled") == "true"
     for forth, count in ((redo.click, 1), (lambda: page.keyboard.press("Control+Shift+Z"), 2)):
         forth()
-        assert (len(drawn(page)), page.locator("#verdict").inner_text()) == (count, told[count])
+        assert (len(drawn(page)), page.locator("#verdict").inner_text()) == (count, verdicts[count])
     page.keyboard.press("Control+y")
     assert drawn(page) == []
     page.keyboard.press("Control+z")
@@ -692,15 +692,15 @@ def test_drawing_by_keyboard(visit, digits):
         for _ in range(times):
             page.keyboard.press(key)
 
-    told = page.locator("#pad-told")
+    pen_state = page.locator("#pad-pen")
     press("ArrowUp", 8)
-    assert told.inner_text() == "pen up, 50 across, 18 down" and drawn(page) == []
+    assert pen_state.inner_text() == "pen up, 50 across, 18 down" and drawn(page) == []
     press(" ")
     press("ArrowDown", 16)
-    assert told.inner_text() == "pen down, 50 across, 82 down"
+    assert pen_state.inner_text() == "pen down, 50 across, 82 down"
     press("Shift+ArrowRight", 2)
     press(" ")
-    assert told.inner_text() == "pen up, 52 across, 82 down"
+    assert pen_state.inner_text() == "pen up, 52 across, 82 down"
     (stroke,) = drawn(page)
     np.testing.assert_allclose([stroke[0], stroke[16], stroke[-1]], [(0.5, 0.18), (0.5, 0.82), (0.52, 0.82)])
     assert (
@@ -708,7 +708,7 @@ def test_drawing_by_keyboard(visit, digits):
     )
     page.keyboard.down("ArrowLeft")
     page.keyboard.down("ArrowUp")  # both: aslant
-    assert told.inner_text() == "pen up, 44 across, 78 down"
+    assert pen_state.inner_text() == "pen up, 44 across, 78 down"
 
 
 def test_test_images_are_typical_and_hard_ones_are_called_so(visit, digits):
@@ -755,12 +755,12 @@ def test_the_page_tells_the_unfamiliar_as_mnistcore_does(visit, tmp_path, hidden
     seen = np.array(page.evaluate(SEEN, drawn(page)), np.float32)[None] / 255
     best = network.predict(seen)[0]
     strange = fitted.score(network, seen)[0] > 0
-    told = f"This does not look like a digit (nearest: {best})."
-    assert (page.locator("#verdict").inner_text() == told) == strange
-    fitted.judge.layers[-1].biases[0] = 1e6
+    verdict = f"This does not look like a digit (nearest: {best})."
+    assert (page.locator("#verdict").inner_text() == verdict) == strange
+    fitted.classifier.layers[-1].biases[0] = 1e6
     page = visit(make(tmp_path / "index.html", network, images, np.arange(300) % 10, familiarity=fitted))
     draw(page, [ONE])
-    assert page.locator("#verdict").inner_text() == told
+    assert page.locator("#verdict").inner_text() == verdict
 
 
 # ---- How much of what people draw is read, by the network that was trained

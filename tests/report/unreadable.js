@@ -1,7 +1,7 @@
 // [complaints, texts]: every text of the page that is cut off or that another text lies on, and how many there are.
 () => {
   const complaints = [], seen = [], kept = new Map();
-  const told = (text) => JSON.stringify(text.trim().slice(0, 40));
+  const quoted = (text) => JSON.stringify(text.trim().slice(0, 40));
   const hiding = (element) => { // the boxes around an element that cut off what sticks out of them
     if (element === document.body) return [];
     if (!kept.has(element)) {
@@ -20,7 +20,7 @@
     for (const { left, right, top, bottom, width, height } of range.getClientRects()) {
       if (!width || !height) continue;
       for (const [name, box] of [page, ...hiding(holder)]) {
-        if (left < box.left - 1 || right > box.right + 1) complaints.push(`${told(node.data)} is cut off by ${name.baseVal ?? name}`);
+        if (left < box.left - 1 || right > box.right + 1) complaints.push(`${quoted(node.data)} is cut off by ${name.baseVal ?? name}`);
       }
       const spare = 0.18 * height; // a line is taller than its letters
       if (hiding(holder).some(([, box]) => top > box.bottom || bottom > box.bottom + 1)) continue; // to be scrolled to
@@ -32,7 +32,7 @@
     for (let next = at + 1; next < seen.length && seen[next].top < one.bottom - 1; next++) {
       const other = seen[next];
       if (one.node !== other.node && Math.min(one.right, other.right) - Math.max(one.left, other.left) > 0.5) {
-        complaints.push(`${told(one.node.data)} and ${told(other.node.data)} lie on each other`);
+        complaints.push(`${quoted(one.node.data)} and ${quoted(other.node.data)} lie on each other`);
       }
     }
   });

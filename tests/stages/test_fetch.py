@@ -90,8 +90,8 @@ def test_a_source_relative_to_the_current_folder_or_to_the_home_folder(
 
 def test_a_failure_says_how_to_give_a_copy(workplace, small):
     workplace.set("fetch", source="nowhere")
-    told = workplace.refused("fetch", "(1) nowhere: no such folder", "MNISTCORE_SOURCE=…", "fetch.source")
-    assert told.splitlines()[0] == "fetch: nowhere: no such folder"  # as it happens, and again at the end
+    message = workplace.refused("fetch", "(1) nowhere: no such folder", "MNISTCORE_SOURCE=…", "fetch.source")
+    assert message.splitlines()[0] == "fetch: nowhere: no such folder"  # as it happens, and again at the end
 
 
 @pytest.mark.parametrize("source", ["http://example.org/", "ftp://a/b"])
@@ -220,11 +220,11 @@ def test_two_at_once(workplace, serve):
 
     server = serve(slowly)
     both = [in_a_process(workplace, server.url) for _ in range(2)]
-    told = [process.communicate(timeout=60) for process in both]
-    assert [process.returncode for process in both] == [0, 0], told
+    printed = [process.communicate(timeout=60) for process in both]
+    assert [process.returncode for process in both] == [0, 0], printed
     assert is_complete(workplace)
     assert sorted(server.asked) == sorted(f"{name}.gz" for name in NAMES)  # the second found them all
-    waited = [errors for _, errors in told if errors]
+    waited = [errors for _, errors in printed if errors]
     assert waited in ([], ["fetch: another run is writing data/raw; waiting for it\n"])
 
 

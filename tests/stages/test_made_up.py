@@ -227,10 +227,10 @@ ODD_CURVES = {
     times=sum(map(len, ODD_CURVES.values())),
 )
 def test_curves_that_no_training_has(tmp_path):
-    for told, tables in ODD_CURVES.items():
+    for message, tables in ODD_CURVES.items():
         for lines in tables:
             path = curves(tmp_path, {"loss": lines}) / "loss.tsv"
-            assert told in refused(lambda: read_curves(tmp_path), path), lines
+            assert message in refused(lambda: read_curves(tmp_path), path), lines
     path = curves(tmp_path, {"accuracy": "1 2|2 1"}) / "accuracy.tsv"
     assert "2 is no accuracy" in refused(lambda: read_curves(tmp_path), path)
 

@@ -418,9 +418,9 @@ DVC = [
 def test_what_dvc_says_itself(project, change, words) -> None:
     path = project.file("params.yaml")
     path.write_text(change(path.read_text()))
-    with pytest.raises(DvcException) as told, dvc_within(project) as repo:
+    with pytest.raises(DvcException) as caught, dvc_within(project) as repo:
         repo.reproduce("batch", single_item=True)
-    chain, texts = told.value, []
+    chain, texts = caught.value, []
     while chain is not None:
         texts.append(str(chain))
         chain = chain.__cause__

@@ -126,9 +126,9 @@ def test_the_file_and_python_are_told_the_same(
         read(old, new)
     with pytest.raises(InputError) as in_python:
         call()
-    owner, _, told = str(in_python.value).partition(".")
+    owner, _, message = str(in_python.value).partition(".")
     assert owner in ("Averaging", "Dense", "Momentum", "Patience", "SGD", "Settings", "Steps", "Uniform")
-    assert str(in_file.value) == ".".join(filter(None, ["params.yaml: train", key, told]))
+    assert str(in_file.value) == ".".join(filter(None, ["params.yaml: train", key, message]))
 
 
 def test_what_is_written_is_read_again(read: Callable[[str, str], Train]) -> None:

@@ -106,6 +106,17 @@ def test_a_taller_image_keeps_its_width():
     np.testing.assert_allclose(taller, np.tile([0, 1 / 3, 1, 1 / 3, 0], (5, 1)).T, atol=1e-12)
 
 
+def test_a_map_scales_then_shears_then_turns():
+    augmenter = Augmenter(Augmentation(rotation_degrees=20, scale=0.25, shear=0.3), (21, 21), np.float64)
+    taller, narrower = [HIGHEST, LOWEST]
+    places = augmenter.places(1, Fixed([HIGHEST, taller, narrower, HIGHEST, NONE, NONE]))
+    cosine, sine = np.cos(np.radians(20)), np.sin(np.radians(20))
+    turn, shear, scaling = [[cosine, -sine], [sine, cosine]], [[1, 0.3], [0, 1]], np.diag([0.75, 1.25])
+    y, x = np.mgrid[:21, :21].reshape(2, -1) - 10.0
+    expected = np.linalg.inv(np.array(turn) @ shear @ scaling) @ [x, y] + 10
+    np.testing.assert_allclose(places[:, ::-1, 0].transpose(1, 0, 2).reshape(2, -1), expected, atol=1e-12)
+
+
 def test_the_drawn_affine_maps_fill_the_ranges_of_the_settings():
     turns, _ = affine_maps(Augmentation(rotation_degrees=20))
     degrees = np.degrees(np.arctan2(turns[:, 1, 0], turns[:, 0, 0]))
@@ -130,16 +141,17 @@ def test_the_drawn_affine_maps_fill_the_ranges_of_the_settings():
     assert np.std(everything, axis=0).min() > 0.1
 
 
-def test_the_elastic_field_has_the_strength_and_the_smoothness_of_the_settings():
+@pytest.mark.parametrize("pixels", [0.5, 1.5])
+def test_the_elastic_field_has_the_strength_and_the_smoothness_of_the_settings(pixels):
     shape = (24, 20)
-    settings = Augmentation(elastic_pixels=1.5, elastic_smoothness=4)
+    settings = Augmentation(elastic_pixels=pixels, elastic_smoothness=4)
     field = places(settings, shape, 100, repeats=40) - np.mgrid[:24, :20]
     assert abs(field.mean()) < 0.02
-    np.testing.assert_allclose(field.std(axis=0), 1.5, rtol=0.07)  # at every pixel, at the borders too
+    np.testing.assert_allclose(field.std(axis=0), pixels, rtol=0.07)  # at every pixel, at the borders too
     assert abs((field[:, 0] * field[:, 1]).mean()) < 0.05  # down and right are independent
     # White noise blurred by a Gaussian of width s has the correlation exp(-(d / 2s)^2) at distance d.
     for distance in (2, 4, 8):
-        along = (field[..., distance:] * field[..., :-distance]).mean() / 1.5**2
+        along = (field[..., distance:] * field[..., :-distance]).mean() / pixels**2
         assert along == pytest.approx(np.exp(-((distance / 8) ** 2)), abs=0.06)
 
 

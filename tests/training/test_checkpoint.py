@@ -37,11 +37,11 @@ def test_resuming_from_any_point_gives_the_same_bits(blobs, fresh, tmp_path, sto
     hidden = (Dense(16, "relu", drop_rate=0.4),)
 
     def run(stop_after, path):
-        seen, looks = [], [0]
+        seen, calls = [], [0]
 
         def progress(examples, note):
-            looks[0] += 1
-            if looks[0] == stop_after:
+            calls[0] += 1
+            if calls[0] == stop_after:
                 raise Stop
 
         network = fresh(hidden=hidden)
@@ -200,3 +200,12 @@ def test_another_run_under_the_same_fingerprint_is_refused(
 def test_a_fingerprint_is_text(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="fingerprint: should be a valid string, is 5"):
         Checkpoint(tmp_path / "run.npz", lambda: 5, 0).save(STATE)
+
+
+def test_a_checkpoint_is_due_when_its_seconds_are_over(tmp_path, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr("mnistcore.training.checkpoint.monotonic", lambda: now[0])
+    checkpoint = Checkpoint(tmp_path / "training.npz", lambda: "this run", 60)
+    for passed, due in ((0, False), (59, False), (1, True)):
+        now[0] += passed
+        assert checkpoint.due() == due

@@ -54,3 +54,9 @@ def test_the_masks_come_from_the_words_of_their_stream_16_bits_a_unit():
         )  # 18 units, rounded up to 5 words
         bits = words.view(np.uint16)[20 * step : 20 * step + 18].reshape(3, 6)
         assert np.array_equal(mask, (bits >= 1 << 14) / 0.75)
+
+
+def test_a_rate_just_below_one_keeps_a_unit_in_65536():
+    mask = np.empty((64, 5000))
+    Dropout([1 - 1e-9], [5000], 64, seed=0, part=0).draw([mask], 1, 0)
+    assert set(np.unique(mask)) == {0, 1 << 16} and (mask > 0).sum() < 20  # 4.9 of them are expected

@@ -40,11 +40,9 @@ def test_shuffling_makes_a_new_order_each_epoch_and_each_seed_its_own(blobs, fre
     data = blobs()
     data.images[:, 0] = np.arange(200)  # tells them apart
 
-    def orders(seed, shuffle=True):
+    def orders(seed, **how):
         seen = []
-        settings = Settings(
-            epochs=3, batch_size=20, shuffle=shuffle, shards=1, augmenter=lambda: Recording(seen)
-        )
+        settings = Settings(epochs=3, batch_size=20, shards=1, augmenter=lambda: Recording(seen), **how)
         train(fresh(), data, settings, seed=seed)
         assert len(seen) == 600
         return [tuple(seen[start : start + 200]) for start in (0, 200, 400)]

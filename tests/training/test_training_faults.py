@@ -23,7 +23,7 @@ def prepare(parameters: str) -> None:
     works("batch")
 
 
-def judge() -> None:
+def check() -> None:
     """The model is finite, and the stages after training accept it."""
     assert all(np.isfinite(network.parameters).all() for network in model.load("models/model.npz")[1])
     works("evaluate")
@@ -78,7 +78,7 @@ def test_what_diverges_says_so_in_one_line_or_stays_finite(folder: Path, old: st
     prepare(changed(old, new).replace("epochs: 2", "epochs: 8"))
     result = run("train")
     if result.exit_code == 0:
-        judge()
+        check()
     else:
         assert result.exit_code == 2
         assert result.stderr.count("\n") == 1
@@ -113,7 +113,7 @@ def test_data_that_say_little_are_trained_on(folder: Path, data, normalization: 
     write_raw(images, labels, tests=12)
     prepare(changed("normalization: divide", f"normalization: {normalization}"))
     works("train")
-    judge()
+    check()
 
 
 @pytest.mark.fault("Training", "one example to train on, one held out, a batch larger than the data", FINITE)
@@ -124,7 +124,7 @@ def test_one_example_is_enough(folder: Path) -> None:
         .replace("batch_size: 8", "batch_size: 1000000000000")
     )  # fmt: skip
     works("train")
-    judge()
+    check()
 
 
 @pytest.mark.fault("Training", "nothing left to train on", "`batch: params.yaml: batch.validation_examples: 36 of 36 "

@@ -10,7 +10,7 @@ const startPad = ({ data, frame, forward, unfamiliarity, pixelsOf, canvasOf, pai
   const RESOLUTION = 280; // pixels of a side, of what is framed for the network
 
   const byId = (id) => document.getElementById(id);
-  const pad = byId("pad"), saw = byId("saw"), verdict = byId("verdict"), told = byId("pad-told"), hint = byId("pad-hint");
+  const pad = byId("pad"), saw = byId("saw"), verdict = byId("verdict"), penState = byId("pad-pen"), hint = byId("pad-hint");
   const context = pad.getContext("2d");
   const bars = [...byId("bars").children];
   byId("bars").style.setProperty("--half", Math.ceil(bars.length / 2));
@@ -114,7 +114,7 @@ const startPad = ({ data, frame, forward, unfamiliarity, pixelsOf, canvasOf, pai
   }
 
   // Shows what the network makes of the pad; says it, too, unless a stroke is still being drawn.
-  function look() {
+  function update() {
     waiting = false;
     const state = shown(), picture = seen(state), { outputs, best, words } = picture ? read(picture) : {};
     draw();
@@ -135,36 +135,36 @@ const startPad = ({ data, frame, forward, unfamiliarity, pixelsOf, canvasOf, pai
     verdict.textContent = picture ? `${words}${image}.` : greeting;
   }
 
-  function lookSoon() {
-    if (!waiting) requestAnimationFrame(look);
+  function updateSoon() {
+    if (!waiting) requestAnimationFrame(update);
     waiting = true;
   }
 
   // ---- Changing what is on the pad
 
-  function enter(state) {
+  function record(state) {
     drawing = null;
     states.splice(++at, Infinity, state);
-    look();
+    update();
   }
 
   function end() {
-    if (drawing) enter(shown());
+    if (drawing) record(shown());
   }
 
   function clear() {
     const { place, strokes } = shown();
-    if (place !== null || strokes.length) enter({ place: null, strokes: [] });
+    if (place !== null || strokes.length) record({ place: null, strokes: [] });
   }
 
   function walk(by) {
     drawing = null;
     at = Math.min(Math.max(at + by, 0), states.length - 1);
-    look();
+    update();
   }
 
   function put(place) {
-    enter({ place, strokes: [] });
+    record({ place, strokes: [] });
   }
 
   // ---- Mouse, pen and finger. One pointer draws at a time, and a pen comes before a touch: that is the palm.
@@ -185,14 +185,14 @@ const startPad = ({ data, frame, forward, unfamiliarity, pixelsOf, canvasOf, pai
     pad.focus({ preventScroll: true });
     cursor = null;
     drawing = { id, type, points: [pointOf(event)] };
-    lookSoon();
+    updateSoon();
   });
   pad.addEventListener("pointermove", (event) => {
     if (event.pointerType === "pen") penSeen = event.timeStamp;
     if (drawing?.id !== event.pointerId) return;
     const steps = event.getCoalescedEvents?.() ?? [];
     drawing.points.push(...(steps.length ? steps : [event]).map(pointOf));
-    lookSoon();
+    updateSoon();
   });
   pad.addEventListener("pointerup", (event) => {
     if (event.pointerType === "pen") penSeen = event.timeStamp;
@@ -201,7 +201,7 @@ const startPad = ({ data, frame, forward, unfamiliarity, pixelsOf, canvasOf, pai
   pad.addEventListener("pointercancel", (event) => { // the system took it for a palm or a gesture
     if (drawing?.id !== event.pointerId) return;
     drawing = null;
-    look();
+    update();
   });
 
   // ---- Keyboard
@@ -226,8 +226,8 @@ const startPad = ({ data, frame, forward, unfamiliarity, pixelsOf, canvasOf, pai
       drawing?.points.push(cursor);
     }
     const [across, down] = cursor.map((value) => Math.round(100 * value));
-    told.textContent = `pen ${drawing ? "down" : "up"}, ${across} across, ${down} down`;
-    look();
+    penState.textContent = `pen ${drawing ? "down" : "up"}, ${across} across, ${down} down`;
+    update();
   });
   pad.addEventListener("keyup", (event) => held.delete(event.key));
   pad.addEventListener("focus", draw);
@@ -262,6 +262,6 @@ const startPad = ({ data, frame, forward, unfamiliarity, pixelsOf, canvasOf, pai
   new ResizeObserver(fit).observe(pad);
   window.addEventListener("resize", fit); // zooming, or another screen
   fit();
-  look();
+  update();
   return { put, shown, seen, read };
 };

@@ -133,12 +133,12 @@
   const probabilities = (pixels) => forward(pixels).at(-1);
 
   // Above zero, a picture is unlike those the network was trained on, as mnistcore/report/familiarity.py has it.
-  let judge = null;
+  let classifier = null;
 
   function unfamiliarity([pixels, ...layers]) {
-    judge ??= data.judge.map((layer) => unpackLayer(layer, layer.text));
+    classifier ??= data.classifier.map((layer) => unpackLayer(layer, layer.text));
     const hidden = layers.length > 1 ? layers.slice(0, -1).flat() : pixels;
-    return run(judge, hidden.slice(-judge[0].inputs)).at(-1)[0];
+    return run(classifier, hidden.slice(-classifier[0].inputs)).at(-1)[0];
   }
 
   // ---- Framing: ink from 0 to 1 becomes a picture as the data set has them; null when there is none.
