@@ -102,9 +102,8 @@ def run(
     with held():  # Python ignores what is raised in a callback of its imports
         from dvc_sweep import cluster, driver, space  # noqa: F401  (the first two are for later)
         from dvc_sweep import project as projects
-        from dvc_sweep.folder import Folder, check_name
+        from dvc_sweep.folder import Folder, check_name, may_be_written
         from dvc_sweep.hub import Hub
-        from dvc_sweep.page import may_be_written
 
     path = Path(file)
     if path.exists() and not path.is_file():

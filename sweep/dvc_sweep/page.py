@@ -23,7 +23,6 @@ from dvc_sweep.terminal import STATES, counted, ranked
 # Dark to light as Matplotlib's viridis, the lightest left out: worst to best.
 COLOURS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (190, 220, 50))
 MOST_LINES = 2000  # trials in a picture; of more, the best
-GENERATOR = '<meta name="generator" content="dvc-sweep">'
 FEWEST = 10  # complete trials that importances are made of
 
 
@@ -124,13 +123,6 @@ def write(path: Path, name: str, study: Study) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from None
-
-
-def may_be_written(path: Path) -> bool:
-    """Whether there is nothing at `path`, or a page of a sweep."""
-    if not path.exists():
-        return True
-    return path.is_file() and GENERATOR in path.read_text(encoding="utf-8", errors="replace")[:2000]
 
 
 def value_of(one: FrozenTrial) -> float:

@@ -10,8 +10,7 @@ from digits import Project
 
 from dvc_sweep import __main__ as command
 from dvc_sweep.errors import BadInput
-from dvc_sweep.folder import Folder, check_name
-from dvc_sweep.page import may_be_written
+from dvc_sweep.folder import Folder, check_name, may_be_written
 
 
 def test_names_that_experiments_cannot_have_are_refused() -> None:
