@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib
 import os
 import signal
 import socket
@@ -99,11 +100,12 @@ def run(
     Workers that share no folder with this machine need a --hub, and the
     project a DVC remote.
     """
-    with held():  # Python ignores what is raised in a callback of its imports
-        from dvc_sweep import cluster, driver, space  # noqa: F401  (the first two are for later)
-        from dvc_sweep import project as projects
-        from dvc_sweep.folder import Folder, check_name, may_be_written
-        from dvc_sweep.hub import Hub
+    _import_all()
+    from dvc_sweep import project as projects
+    from dvc_sweep import space
+    from dvc_sweep.folder import Folder, check_name
+    from dvc_sweep.hub import Hub
+    from dvc_sweep.page import may_be_written
 
     path = Path(file)
     if path.exists() and not path.is_file():
@@ -147,6 +149,7 @@ def run(
 @click.pass_obj
 def resume(directory: str, name: str, trials: int | None, workers: int | None, scheduler: str | None) -> None:
     """Go on with the sweep NAME: what had ended stays, what had not runs again."""
+    _import_all()
     project, folder = _find(directory, name)
     with folder.driving(), _client(folder, workers, scheduler) as client:
         if trials is not None:
@@ -223,6 +226,13 @@ def stop(directory: str, name: str) -> None:
     click.echo(f"{name}: stopped; `dvc-sweep resume {name}` goes on")
 
 
+def _import_all() -> None:
+    """Import what takes seconds, with Ctrl-C held back: Python ignores what is raised in a callback of its imports."""
+    with held():
+        for module in ("cluster", "driver", "page", "project"):
+            importlib.import_module(f"dvc_sweep.{module}")
+
+
 def _find(directory: str, name: str) -> "tuple[Project, Folder]":
     from dvc_sweep import folder as folders
     from dvc_sweep import project as projects
@@ -236,6 +246,10 @@ def _study(folder: "Folder", writing: bool = False) -> "Study":
     from dvc_sweep.study import Study
 
     sweep = folder.sweep
+    if not (writing or folder.journal.exists()):
+        raise BadInput(
+            f"{folder.journal}: is not there; `dvc-sweep resume {folder.name}` makes it from the hub"
+        )
     try:
         study = Study(folder.journal, folder.about.identity, sweep, writing)
     except (KeyError, ValueError, TypeError):  # what Optuna makes of a journal that is not whole

@@ -17,7 +17,6 @@ from dvc_sweep.errors import BadInput
 from dvc_sweep.space import nearest
 
 LONGEST_NAME = 100
-GENERATOR = '<meta name="generator" content="dvc-sweep">'  # what a page of a sweep has
 NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_-]|\.(?!\.|lock\b))*(?<!\.)")
 
 
@@ -125,13 +124,6 @@ def check_name(name: str) -> None:
     """Refuse a name that Git would not take as a part of a ref."""
     if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         raise BadInput(f"'{name[:LONGEST_NAME]}' cannot be a name for experiments; give another with --name")
-
-
-def may_be_written(path: Path) -> bool:
-    """Whether there is nothing at `path`, or a page of a sweep."""
-    if not path.exists():
-        return True
-    return path.is_file() and GENERATOR in path.read_text(encoding="utf-8", errors="replace")[:2000]
 
 
 def every(sweeps: Path) -> list[Folder]:

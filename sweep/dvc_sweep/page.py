@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import jinja2
-from optuna.importance import get_param_importances
 from optuna.trial import FrozenTrial, TrialState
 
 from dvc_sweep.space import Choices, Range, label, shown
@@ -23,6 +22,7 @@ from dvc_sweep.terminal import STATES, counted, ranked
 # Dark to light as Matplotlib's viridis, the lightest left out: worst to best.
 COLOURS = ((68, 1, 84), (59, 82, 139), (33, 145, 140), (94, 201, 98), (190, 220, 50))
 MOST_LINES = 2000  # trials in a picture; of more, the best
+GENERATOR = '<meta name="generator" content="dvc-sweep">'
 FEWEST = 10  # complete trials that importances are made of
 
 
@@ -101,6 +101,8 @@ def importances(study: Study) -> dict[str, float]:
     complete = [one for one in study.trials if one.state == TrialState.COMPLETE]
     if len(complete) < FEWEST or len({one.value for one in complete}) < 2 or len(study.sweep.space) < 2:
         return {}
+    from optuna.importance import get_param_importances  # loads scikit-learn, 90 MB
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -123,6 +125,13 @@ def write(path: Path, name: str, study: Study) -> None:
     except OSError as error:
         partial.unlink(missing_ok=True)
         raise OSError(error.errno, error.strerror, str(path)) from None
+
+
+def may_be_written(path: Path) -> bool:
+    """Whether there is nothing at `path`, or a page of a sweep."""
+    if not path.exists():
+        return True
+    return path.is_file() and GENERATOR in path.read_text(encoding="utf-8", errors="replace")[:2000]
 
 
 def value_of(one: FrozenTrial) -> float:

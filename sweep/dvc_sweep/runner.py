@@ -35,8 +35,7 @@ class Runner:
     def __init__(self, environment: dict[str, str]) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "dvc_sweep.runner"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment,
-            start_new_session=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True,
         )  # fmt: skip
         self._requests, self._replies = (
             cast("TextIO", one) for one in (self.process.stdin, self.process.stdout)

@@ -10,7 +10,7 @@ from digits import Project
 
 from dvc_sweep import __main__ as command
 from dvc_sweep.errors import BadInput
-from dvc_sweep.folder import Folder, check_name, may_be_written
+from dvc_sweep.folder import Folder, check_name
 
 
 def test_names_that_experiments_cannot_have_are_refused() -> None:
@@ -30,22 +30,13 @@ def test_a_sweep_that_never_began_leaves_no_folder(tmp_path: Path) -> None:
     assert folder.about.trials == 3
 
 
-def test_a_page_overwrites_no_file_but_a_page(tmp_path: Path) -> None:
-    page = tmp_path / "index.html"
-    assert may_be_written(page)
-    page.write_text("<!doctype html><title>my notes</title>")
-    assert not may_be_written(page)
-    page.write_text('<!doctype html>\n<meta name="generator" content="dvc-sweep">\n')
-    assert may_be_written(page) and not may_be_written(tmp_path)
-
-
 @pytest.mark.integration
 @pytest.mark.parametrize(
     ("file", "content", "line"),
     [
         ("about.json", '{"name": "gr', "about.json: is damaged; remove "),
         ("about.json", '{"name": "grid", "more": 1}', "about.json: is damaged; remove "),
-        ("journal.log", None, "journal.log: is damaged; remove "),
+        ("journal.log", None, "journal.log: is not there; `dvc-sweep resume other` makes it from the hub"),
         ("journal.log", '{"op_code": 0}\nnonsense\n', "journal.log: is damaged; remove "),
         ("sweep.yaml", "train.l2", "has another space than the trials"),
     ],
